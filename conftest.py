@@ -1,0 +1,3 @@
+"""Wires the pytest plugins in fixtures/; scenarios/conftest.py provisions the platform for scenarios only."""
+
+pytest_plugins = ["fixtures.options", "fixtures.scenario"]
