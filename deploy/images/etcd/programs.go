@@ -1,0 +1,8 @@
+//go:build programs
+
+// Package programs names what this module builds, so that the module file keeps what they need.
+package programs
+
+import (
+	_ "go.etcd.io/etcd/server/v3"
+)

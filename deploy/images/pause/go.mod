@@ -1,0 +1,3 @@
+module resilience-harness/images/pause
+
+go 1.26.0
