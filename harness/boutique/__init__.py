@@ -1,0 +1,1 @@
+"""One Online Boutique: its topology as data, and its deployment through Git."""
