@@ -1,0 +1,58 @@
+"""The MetalLB speaker that announces the shop's address is killed: another must take over, or it comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from harness._errors import TargetError
+from harness.faults._model import Aim, FaultContext, Workload, register
+from harness.faults._pods import targets
+from harness.faults.pod_kill import PodKill
+from harness.targets import running_pods
+
+TARGET = Workload(
+    "metallb-system",
+    "speaker",
+    "DaemonSet",
+    "app=metallb,component=speaker",
+)
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class SpeakerKill(PodKill):
+    """Kill the speaker pod on the node that announces a Service's address; see pod.kill for the proof.
+
+    Args:
+        target: the speakers.
+        service_namespace: of the Service whose leader is meant.
+        service: the Service.
+    """
+
+    name: ClassVar[str] = "platform.speaker-kill"
+
+    target: Workload = TARGET
+    mode: str = "force"
+    service_namespace: str = "ingress-nginx"
+    service: str = "ingress-nginx-controller"
+
+    def resolve(self, ctx: FaultContext) -> Aim:
+        """The speaker on the node that announces now, by UID."""
+        aim = super().resolve(ctx)
+        leader = self._leader(ctx)
+        found = running_pods(ctx.kube, self.target.namespace, self.target.labels)
+        mine = [p for p in found if p["spec"].get("nodeName") == leader]
+        if not mine:
+            raise TargetError("no speaker runs on the node that announces", where=leader)
+        spared = {p["metadata"]["name"]: p["metadata"]["uid"] for p in found if p is not mine[0]}
+        return replace(aim, targets=targets(mine), facts={**aim.facts, "spared": spared, "announced_by": leader})
+
+    def _leader(self, ctx: FaultContext) -> str:
+        for status in ctx.kube.list("ServiceL2Status", self.target.namespace, api_version="metallb.io/v1beta1"):
+            seen: dict[str, Any] = status.get("status") or {}
+            if (seen.get("serviceNamespace"), seen.get("serviceName")) == (self.service_namespace, self.service):
+                return str(seen["node"])
+        raise TargetError(
+            "MetalLB says of no node that it announces the Service", where=f"{self.service_namespace}/{self.service}"
+        )
