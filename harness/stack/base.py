@@ -116,7 +116,9 @@ def workloads_ready(kube: Kube, namespace: str, *names: str) -> str:
             have = status.get(have_key) or 0
             stale = status.get("observedGeneration", 0) < item["metadata"].get("generation", 0)
             updated = status.get("updatedReplicas", have) if kind == "Deployment" else have
-            if stale or have < want or updated < want or (kind == "DaemonSet" and want == 0):
+            # Pods of the old revision still serve while those of the new one do not: that is no finished rollout.
+            old = kind == "Deployment" and status.get("replicas", 0) > updated
+            if stale or old or have < want or updated < want or (kind == "DaemonSet" and want == 0):
                 missing.append(f"{name} {have}/{want}")
     missing += [f"{name} not created" for name in names if name not in seen]
     if not names and not seen:
