@@ -35,7 +35,7 @@ def harness(*args: str, **variables: str) -> subprocess.CompletedProcess[str]:
 def interrupted_up(step: str, after_s: float, how: signal.Signals) -> str:
     """Start `harness up`, and send it a signal some seconds after a step has begun; what it printed."""
     env = {**os.environ, "HARNESS_ENV": ENV.name}
-    command = [HARNESS, "up"]
+    command = [str(HARNESS), "up"]
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         assert process.stderr is not None
         said, begun = [], threading.Event()
