@@ -136,7 +136,13 @@ class Story:
         accepted_s = self.history.at_wall(pushed.accepted_wall_s)
         self.release = release
         self.history.mark(
-            "git", "push_accepted", t_s=accepted_s, revision=pushed.revision, purpose=purpose, version=release.version
+            "git",
+            "push_accepted",
+            t_s=accepted_s,
+            revision=pushed.revision,
+            purpose=purpose,
+            version=release.version,
+            told_by=pushed.told_by,
         )
         if purpose == "revert":
             self._phase("recovery")

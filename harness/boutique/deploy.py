@@ -27,6 +27,7 @@ SYNC_BUDGET = Budget(240, every_s=0.5)
 PUSH_TIMEOUT_S = 30.0
 FRONTEND = "us-central1-docker.pkg.dev/google-samples/microservices-demo/frontend"
 FIELD_MANAGER = "argocd-controller"
+TOLD, NOT_TOLD = "Argo CD told by webhook", "webhook not delivered, Argo CD polls"  # what the repository's hook prints
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,15 @@ class Boutique:
 
 @dataclass(frozen=True)
 class Pushed:
-    """A push that the Git server accepted: the revision, and when (wall clock, seconds)."""
+    """A push that the Git server accepted: the revision, when (wall clock, seconds), and how Argo CD hears of it.
+
+    `told_by` is `webhook` when Argo CD took the server's call, `poll` when it did not, `unknown` when the server said neither.
+    """
 
     revision: str
     started_wall_s: float
     accepted_wall_s: float
+    told_by: str = "unknown"
 
 
 def remote_url(boutique: Boutique) -> str:
@@ -124,7 +129,7 @@ def ensure_repository(boutique: Boutique) -> None:
         f'"repository":{{"html_url":"{cluster_url(boutique).removesuffix(".git")}","default_branch":"main"}},'
         '"commits":[{"added":[],"removed":[],"modified":["instance/kustomization.yaml"]}]}\'\n'
         f"  curl -fsS -m 3 -H 'X-Gogs-Event: push' -H 'Content-Type: application/json' -d \"$body\" "
-        f"{state['argocd_webhook']} >/dev/null 2>&1 || echo 'webhook not delivered; Argo CD polls'\n"
+        f"{state['argocd_webhook']} >/dev/null 2>&1 && echo '{TOLD}' || echo '{NOT_TOLD}'\n"
         "done\n"
     )
     path = f"/srv/git/{boutique.repository}"
@@ -173,7 +178,9 @@ def push(boutique: Boutique, release: Release, message: str) -> Pushed:
                 last=repr(err)[:300],
                 fix="harness status; is the Git server up, are its credentials those of this environment?",
             ) from err
-    return Pushed(commit.decode(), started_s, accepted_s)
+    said = sink.getvalue().decode(errors="replace")
+    told_by = "webhook" if TOLD in said else "poll" if NOT_TOLD in said else "unknown"
+    return Pushed(commit.decode(), started_s, accepted_s, told_by)
 
 
 def ensure_application(boutique: Boutique, kube: Kube) -> None:

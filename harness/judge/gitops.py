@@ -211,7 +211,11 @@ def _bad_pods(facts: Facts, bad: Record) -> list[Record]:
 def _judge_push(
     clause_: Clause, facts: Facts, push: Record, done: Served | None, budget_s: float, what: str
 ) -> Finding:
-    evidence = [at(push.t_s, f"Git accepted the push {push.data.get('revision', '')}".strip())]
+    told = {"webhook": "; Argo CD was told by webhook", "poll": "; no webhook, Argo CD polls"}
+    text = f"Git accepted the push {push.data.get('revision', '')}".strip() + told.get(
+        str(push.data.get("told_by")), ""
+    )
+    evidence = [at(push.t_s, text)]
     gaps = facts.blind(clause_.sources(), push.t_s, done.t_s if done else push.t_s + budget_s)
     if gaps:
         return clause_.unknown(f"cannot tell when {what} was in service: {blind_text(gaps)}")
