@@ -26,7 +26,7 @@ SHAPES = ("steady", "flash_sale", "hpa")
 MAX_USERS, MAX_DURATION_S = 500, 3600.0
 FIRST_REQUESTS = Budget(45, every_s=0.2)
 GOOD_ENOUGH = 3  # good requests that prove that the load runs
-STOP_S = 10.0  # between SIGINT and SIGKILL
+STOP_S = 10.0  # between SIGTERM and SIGKILL
 
 
 @dataclass(frozen=True)
@@ -136,10 +136,10 @@ class RunningLoad:
         return "\n".join(self.log.read_text(errors="replace").strip().splitlines()[-lines:])
 
     def stop(self) -> int:
-        """End the run: SIGINT, and SIGKILL after a deadline. Returns the exit code."""
+        """End the run: SIGTERM (a background job ignores SIGINT), and SIGKILL after a deadline. Returns the exit code."""
         if self.alive:
             self._asked_to_stop.set()
-            self._signal(signal.SIGINT)
+            self._signal(signal.SIGTERM)
             try:
                 self._process.wait(STOP_S)
             except subprocess.TimeoutExpired:

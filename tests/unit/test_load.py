@@ -92,14 +92,14 @@ def say(ok=True):
     extra = {} if ok else {"error": "HTTP 500"}
     line = {"wall_s": time.time(), "name": "home", "ok": ok, "status": 200 if ok else 500, "ms": 1.0, **extra}
     out.write(json.dumps(line) + "\\n")
-signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 """
 SHOPPING = GOOD + "for _ in range(3): say()\nsay(False)\nwhile True: time.sleep(0.01)"
 DYING = GOOD + "for _ in range(3): say()\ntime.sleep(0.1)\nout.write('{\"wall_s\": 1')\nsys.exit('out of memory')"
 FINISHED = GOOD + "for _ in range(3): say()\ntime.sleep(0.1)"
 BROKEN = "import sys; sys.exit('no such CA file')"
 FAILING = GOOD + "say(False)\nwhile True: time.sleep(0.01)"
-DEAF = GOOD + "signal.signal(signal.SIGINT, signal.SIG_IGN)\nfor _ in range(3): say()\nwhile True: time.sleep(0.01)"
+DEAF = GOOD + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nfor _ in range(3): say()\nwhile True: time.sleep(0.01)"
 
 
 class Stage:
