@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,6 +71,8 @@ class OnlyTheEdge(Resolver):
 
 
 gevent.get_hub().resolver = OnlyTheEdge()
+# Locust sets its own handler only when a shape has ended; until then SIGTERM shall end the run as Ctrl-C does.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 TLS = gevent.ssl.create_default_context(cafile=str(SPEC.ca_path))  # our CA and no other
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness._errors import FatalState, UsageError, WaitTimeout
-from harness._wait import Budget
+from harness._wait import Budget, wait_for
 from harness.history import History, HistoryWriter, read_history
 from harness.observe import load
 from harness.observe.load import LoadSpec, load_running, read_records
@@ -225,3 +227,28 @@ def test_shoppers_know_the_edge_and_nothing_else(tmp_path: Path) -> None:
     assert "load goes to shop.example.test only" in answer["elsewhere"]
     assert answer["tasks"] == {"add_to_cart": 2, "browse": 7, "check_out": 1}
     assert answer["verifies"] == [True, 2, False]
+
+
+@pytest.fixture
+def background() -> Iterator[None]:
+    """As a shell starts a job with `&`: SIGINT is ignored, and processes that we start inherit that."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("background")
+def test_locust_ends_in_order_when_asked_even_in_the_background(tmp_path: Path) -> None:
+    """Nobody answers on that port: the shoppers' failures are recorded, and the end is no death."""
+    import trustme
+
+    ca = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(ca))
+    history = HistoryWriter(tmp_path / "history.jsonl", scenario="s", run="r")
+    running = load._start(LoadSpec(port=1, host="shop.example.test", ca_path=ca, users=2), tmp_path, history)
+    try:
+        wait_for("the first failures", running.tally, lambda t: t.failures > 0, Budget(30, every_s=0.1))
+    finally:
+        code = running.stop()
+        history.close()
+    assert code == 0, running.log_tail()
