@@ -54,6 +54,6 @@ def test_losing_one_of_two_cart_pods_is_not_felt(story, boutique, shoppers):
             no_outage(),
             recovers("cartservice"),
             nothing_else_fires(),
-            users(phase="fault", errors_below=0.01, p95_below_s=3),
+            users(after="recovery", errors_below=0.01, p95_below_s=3),
         )
         s.inject(PodKill(target=Workload(boutique.namespace, "cartservice")))
