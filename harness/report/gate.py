@@ -18,8 +18,6 @@ from harness.judge.figures import TITLES
 from harness.judge.verdict import secs
 from harness.report.trend import Past
 
-MIN_PAST_RUNS = 3
-
 
 class Decision(IntEnum):
     """What the gate says; the value is the exit code."""
@@ -51,6 +49,7 @@ class Policy:
     min_scenarios: int = 1
     regression_percent: float | None = None
     last_runs: int = 10
+    min_runs: int = 5
     p95_s: Mapping[str, float] = field(default_factory=dict)
     quarantine: tuple[Quarantined, ...] = ()
 
@@ -106,7 +105,7 @@ class _Reader:
         self._only(data, {"gate", "p95_s", "regression", "quarantine"})
         gate, regression = self._table(data, "gate"), self._table(data, "regression")
         self._only(gate, {"no_fail", "no_unknown", "no_skipped", "min_scenarios"})
-        self._only(regression, {"percent", "last_runs"})
+        self._only(regression, {"percent", "last_runs", "min_runs"})
         limits = self._table(data, "p95_s")
         self._only(limits, set(TITLES))
         return Policy(
@@ -116,6 +115,7 @@ class _Reader:
             min_scenarios=int(self._number(gate, "min_scenarios", 1)),
             regression_percent=self._number(regression, "percent", 0) if regression else None,
             last_runs=int(self._number(regression, "last_runs", 10)),
+            min_runs=int(self._number(regression, "min_runs", 5)),
             p95_s={k: self._number(limits, k, 0) for k in limits},
             quarantine=tuple(self._quarantine(data)),
         )
@@ -254,12 +254,13 @@ def _regressions(
     found = []
     for name, stat in aggregate(f for r in results for f in r.figures).items():
         runs = list(earlier.get(name, ()))[-policy.last_runs :]
-        if len(runs) < MIN_PAST_RUNS:
+        if len(runs) < max(policy.min_runs, 1):
             continue
         usual_s = median(p.median_s for p in runs)
         limit_s = usual_s * (1 + policy.regression_percent / 100)
-        # A change that the measuring error could explain is no regression.
-        if stat.median_s - stat.err_s - max(p.err_s for p in runs) > limit_s:
+        # A change that the measuring error or the earlier runs' own spread could explain is no regression.
+        surely_s = stat.median_s - stat.err_s - max(p.err_s for p in runs)
+        if surely_s > limit_s and surely_s > max(p.median_s for p in runs):
             text = (
                 f"{TITLES.get(name, name)}: median {secs(stat.median_s)} against {secs(usual_s)} over the last "
                 f"{len(runs)} runs, more than {policy.regression_percent:g} % slower"
@@ -267,9 +268,8 @@ def _regressions(
             found.append(Reason(Decision.DO_NOT_SHIP, text))
     if not found:
         most = max((len(v) for v in earlier.values()), default=0)
-        enough = most >= MIN_PAST_RUNS
-        text = (
-            f"no regression against the last {most} runs" if enough else f"no regression check yet: {most} earlier runs"
-        )
+        enough = most >= policy.min_runs
+        few = f"no regression check yet: {most} earlier runs, it needs {policy.min_runs}"
+        text = f"no regression against the last {most} runs" if enough else few
         found.append(Reason(Decision.SHIP, text))
     return found
