@@ -1,6 +1,6 @@
 """The drill: every fault is injected for real, and its runner is killed at every step of its life.
 
-    python -m harness.faults.drill [NAME ...] [--nodes] [--write docs/reference/drill.md]
+    python -m harness.faults.drill [NAME ...] [--all] [--write docs/reference/drill.md]
 
 For each fault: the detector is quiet before, sees it, and is quiet after the revert, with no residue. Then, once for each
 step, a process of its own injects it and kills itself there with SIGKILL; nobody helps; the cluster must be clean within
@@ -24,9 +24,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from harness._clock import CLOCK
 from harness._errors import HarnessError, WaitTimeout
 from harness._wait import Budget, wait_for
+from harness.boutique.deploy import Boutique, Release, app_state, deploy
 from harness.env import current_env
 from harness.faults import FaultContext, Object, Workload, _journal, catalogue
 from harness.faults._context import platform_context
@@ -37,6 +40,7 @@ from harness.kube import Kube
 from harness.stack.base import workloads_ready
 
 NAMESPACE = os.environ.get("HARNESS_DRILL_NAMESPACE", "boutique-drill")  # several drills can run side by side
+SHOP = "drill-shop"  # the Boutique for faults that need one
 LEASE_S = 6.0
 STEPS = ("noted", "armed", "injected", "holding", "reverting", "reverted")
 READY = Budget(180, every_s=0.5)
@@ -45,6 +49,7 @@ CALLEE, CALLER = Workload(NAMESPACE, "callee"), Workload(NAMESPACE, "caller")
 
 # What each fault is aimed at; a fault that is not here is aimed at by its own defaults, or not drilled.
 SPECS: dict[str, Callable[[FaultContext], dict[str, Any]]] = {
+    "gitops.bad-commit": lambda ctx: {"boutique": _boutique(ctx).name},
     "gitops.drift-delete": lambda ctx: {"target": Object("Service", NAMESPACE, "callee")},
     "gitops.drift-field": lambda ctx: {
         "target": Object("Service", NAMESPACE, "callee"),
@@ -70,8 +75,20 @@ SPECS: dict[str, Callable[[FaultContext], dict[str, Any]]] = {
 }
 
 
+# These break what others on the cluster use, so they are drilled only when asked for.
+SHARED = ("gitops.bad-commit",)
+
+
 def _edge() -> dict[str, Any]:
     return {"target": CALLEE, "source": CALLER}
+
+
+def _boutique(ctx: FaultContext) -> Boutique:
+    """A Boutique that Argo CD keeps as Git says; deployed when it is not there."""
+    shop = Boutique(ctx.env, SHOP)
+    if app_state(shop, ctx.kube)["sync"] != "Synced" or workloads_ready(ctx.kube, shop.namespace):
+        deploy(shop, ctx.kube, Release(), "The release that the drill starts from")
+    return shop
 
 
 @dataclass
@@ -110,7 +127,7 @@ def context() -> FaultContext:
     from harness.provision import attach
 
     found = platform_context(attach(current_env()), run_id="drill", lease_s=LEASE_S)
-    allowed = replace(found.allowed, namespaces=found.allowed.namespaces | {NAMESPACE})
+    allowed = replace(found.allowed, namespaces=found.allowed.namespaces | {NAMESPACE, f"boutique-{SHOP}"})
     return replace(found, allowed=allowed)
 
 
@@ -320,28 +337,41 @@ def document(rows: list[Row]) -> str:
     )
 
 
+def keep(rows: list[Row], page: Path) -> list[Row]:
+    """Write the page and its data; rows of earlier runs that are not replaced stay. Several drills may write at a time."""
+    data = page.with_suffix(".json")
+    with FileLock(page.with_name(f".{page.stem}.lock")):
+        known = {r["fault"]: Row(**r) for r in json.loads(data.read_text())} if data.exists() else {}
+        known |= {r.fault: r for r in rows}
+        every = [known[name] for name in sorted(known) if name in catalogue()]
+        data.write_text(json.dumps([asdict(r) for r in every], indent=1) + "\n")
+        page.write_text(document(every))
+    return every
+
+
 def main() -> int:
     """Run the drill from the command line; 0 when everything held."""
     parser = argparse.ArgumentParser(prog="python -m harness.faults.drill")
-    parser.add_argument("names", nargs="*", help="faults; all that can be aimed by default")
-    parser.add_argument(
-        "--nodes", action="store_true", help="also the faults of nodes and platform (disturbs everybody)"
-    )
+    parser.add_argument("names", nargs="*", help="faults; by default those that disturb nobody else on the cluster")
+    parser.add_argument("--all", action="store_true", help="the whole catalogue, nodes and platform, too")
+    parser.add_argument("--missing", action="store_true", help="only those that the written page does not have as good")
     parser.add_argument("--steps", default=",".join(STEPS))
-    parser.add_argument("--write", type=Path, help="Markdown file for the table; JSON is written beside it")
+    parser.add_argument("--write", type=Path, help="Markdown page for the table; its data is kept beside it as JSON")
     options = parser.parse_args()
+    names = options.names or [n for n in catalogue() if options.all or (n in SPECS and n not in SHARED)]
+    if options.missing and options.write and options.write.with_suffix(".json").exists():
+        good = {r["fault"] for r in json.loads(options.write.with_suffix(".json").read_text()) if Row(**r).good}
+        names = [n for n in names if n not in good]
     ctx = context()
     shop(ctx.kube)
-    names = options.names or [n for n in catalogue() if n in SPECS or (options.nodes and not n.startswith("gitops."))]
-    rows = []
+    rows: list[Row] = []
     with _forkserver():
         for name in names:
             rows.append(drill(name, ctx, tuple(s for s in options.steps.split(",") if s)))
             sys.stdout.write(f"{'ok  ' if rows[-1].good else 'FAIL'} {json.dumps(asdict(rows[-1]))}\n")
             sys.stdout.flush()
             if options.write:
-                options.write.write_text(document(rows))
-                options.write.with_suffix(".json").write_text(json.dumps([asdict(r) for r in rows], indent=2))
+                keep(rows[-1:], options.write)
     return 0 if all(r.good for r in rows) else 1
 
 
