@@ -164,6 +164,8 @@ class ActiveFault:
     def revert(self) -> None:
         """Undo, see that it is gone, see that nothing is left; raises `FaultNotReverted`, dead-men then stay armed."""
         self._to(State.REVERTING)
+        # What heals from here on may be our doing: judges must be able to tell.
+        self._mark("reverting", {})
         errors: list[Exception] = []
         if self._attempted and not self.fault.one_shot:
             for deadman in reversed(self._deadmen):

@@ -14,12 +14,16 @@ from harness.judge.verdict import Evidence, Finding, Verdict, compare, secs
 
 @dataclass(frozen=True)
 class DriftSeen:
-    """A drift as the live objects showed it: when it was accepted, when it showed, when it was healed."""
+    """A drift as the live objects showed it: when it was accepted, when it showed, when the platform healed it.
+
+    `undone` is when the harness itself began to put it back; what is healed after that is no merit of the platform.
+    """
 
     accepted: Record
     after: tuple[Step, ...]
     fell: Step | None
     healed: Step | None
+    undone: Record | None = None
 
 
 def drift_seen(facts: Facts, drift: Record) -> DriftSeen:
@@ -31,10 +35,17 @@ def drift_seen(facts: Facts, drift: Record) -> DriftSeen:
     since_s = min(max(armed, default=drift.t_s), drift.t_s - drift.err_s)
     after = tuple(s for s in facts.live_steps() if s.t_s + s.err_s >= since_s)
     fell = next((s for s in after if not s.good), None)
-    healed = next((s for s in after if fell and s.good and s.t_s >= fell.t_s), None)
+    undone = next((r for r in facts.history.of("fault", "reverting") if _undoes(r, drift)), None)
+    until_s = undone.t_s if undone else facts.end_s
+    healed = next((s for s in after if fell and s.good and fell.t_s <= s.t_s <= until_s), None)
     if fell is not None and fell.t_s < drift.t_s:
         drift = replace(drift, t_s=fell.t_s, err_s=max(fell.err_s, drift.err_s))
-    return DriftSeen(drift, after, fell, healed)
+    return DriftSeen(drift, after, fell, healed, undone)
+
+
+def _undoes(reverting: Record, drift: Record) -> bool:
+    hit = reverting.data.get("target") or {}
+    return reverting.t_s >= drift.t_s and all(hit.get(k) == drift.data.get(k) for k in ("kind", "namespace", "name"))
 
 
 @clause
@@ -60,20 +71,23 @@ class Heals(Clause):
         seen = drift_seen(facts, drift)
         drift, after, fell, healed = seen.accepted, seen.after, seen.fell, seen.healed
         evidence = tuple(_story_of(facts, drift))
-        gaps = facts.blind(self.sources(), drift.t_s, healed.t_s if healed else drift.t_s + budget_s)
+        until_s = seen.undone.t_s if seen.undone else facts.end_s
+        gaps = facts.blind(self.sources(), drift.t_s, healed.t_s if healed else min(drift.t_s + budget_s, until_s))
         if gaps:
             return self.unknown(f"cannot tell when the drift was healed: {blind_text(gaps)}", evidence=evidence)
         if fell is None:
             why = "the drift was never seen in the live objects, so its healing proves nothing"
             return self.unknown(why, evidence=evidence)
         if healed is None:
-            watched_s = facts.end_s - drift.t_s
+            watched_s = until_s - drift.t_s
             if watched_s < budget_s:
-                why = f"not healed when the story ended after {secs(watched_s)}, within its budget"
+                ended = "the harness put it back itself" if seen.undone else "the story ended"
+                why = f"not healed when {ended} after {secs(watched_s)}, within its budget"
                 return self.unknown(why, budget=budget_s, evidence=evidence)
-            word = _word(facts)
+            word = _word(facts, until_s)
             lie = f", although Argo CD says {word}" if word == "Synced Healthy" else f" (Argo CD: {word})"
-            why = f"{self.kind} {self.name} still differs from Git {secs(watched_s)} after the drift{lie}"
+            back = "; then the harness put it back" if seen.undone else ""
+            why = f"{self.kind} {self.name} still differs from Git {secs(watched_s)} after the drift{lie}{back}"
             return self.finding(Verdict.FAIL, why, budget=budget_s, evidence=evidence)
         took_s, err_s = healed.t_s - drift.t_s, healed.err_s + drift.err_s
         if not after[-1].good:
@@ -239,8 +253,8 @@ def _attempts(facts: Facts, t_s: float) -> int:
     return int(past[-1].data.get("heal_attempts") or 0) if past else 0
 
 
-def _word(facts: Facts) -> str:
-    last = facts.history.last("argocd", "app")
+def _word(facts: Facts, until_s: float = float("inf")) -> str:
+    last = next((r for r in reversed(list(facts.history.of("argocd", "app"))) if r.t_s <= until_s), None)
     return f"{last.data.get('sync')} {last.data.get('health')}" if last else "nothing"
 
 

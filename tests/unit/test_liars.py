@@ -113,6 +113,17 @@ def firing_before(history: History) -> History:
     return replace(history, records=tuple(sorted((*history.records, early), key=lambda r: r.t_s)))
 
 
+def put_back_by_us(at_s: float) -> Callable[[History], History]:
+    """The harness itself began to put the drift back before the live objects were seen healed."""
+
+    def lie(history: History) -> History:
+        target = {"kind": "Deployment", "namespace": h.NAMESPACE, "name": "cartservice"}
+        ours = Record(at_s, h.WALL_S + at_s, "fault", "reverting", 0, {"fault": "gitops.drift-scale", "target": target})
+        return replace(history, records=tuple(sorted((*history.records, ours), key=lambda r: r.t_s)))
+
+    return lie
+
+
 def does_nothing(history: History) -> History:
     """Injected with exit code 0, never proven."""
     return h.without(history, "fault", "proven")
@@ -293,6 +304,7 @@ LIARS: dict[str, tuple[Callable[[History], History], str]] = {
     "Argo CD says Synced Healthy, another object differs": (argocd_lies_and_pods_return, "h"),
     "healed, then drifted again": (heal_undone, "h"),
     "drift never seen live": (drift_unseen, "h"),
+    "drift put back by the harness": (put_back_by_us(22), "h"),
 }
 STORIES: dict[str, tuple[Callable[[], History], tuple[Clause, ...]]] = {
     "l": (h.cart_kept_down, LOUD),
@@ -374,3 +386,13 @@ def test_a_forbidden_outage_fails_even_if_the_probe_stopped_later() -> None:
     cut = h.doctored(h.cart_killed_once(), lambda r: None if r.source == "probe" and r.t_s > 40 else r)
     result = judge(cut, [no_outage()], CTX)
     assert (result.verdict, "outage of 3.8 s" in result.why) == (Verdict.FAIL, True)
+
+
+def test_what_the_harness_put_back_was_not_healed() -> None:
+    """Before the budget was over: cannot tell. After it: the platform failed. There is no figure either way."""
+    for within_s, expected, words in ((20, Verdict.UNKNOWN, "put it back itself"), (1, Verdict.FAIL, "still differs")):
+        clause = heals("Deployment", "cartservice", within_s=within_s)
+        result = judge(put_back_by_us(22)(h.drift_healed()), [clause], CTX)
+        assert result.findings[0].verdict is expected, result.findings[0]
+        assert words in result.findings[0].why
+        assert not [f for f in result.figures if f.name == "drift_self_heal_time"]
