@@ -18,7 +18,7 @@ import pytest
 
 from harness._run import run
 from harness._wait import Budget, wait_for
-from harness.faults import KeptDown
+from harness.faults import KeptDown, Workload
 from harness.observe.load import RunningLoad
 from harness.provision import Platform
 from harness.stack import prometheus
@@ -81,7 +81,7 @@ def wrong_target(platform: Platform) -> Iterator[None]:
     inject = KeptDown.inject
 
     def astray(self: KeptDown, ctx: object, aim: object) -> None:
-        other = replace(self, target=replace(self.target, name="adservice"))
+        other = replace(self, target=Workload(self.target.namespace, "adservice"))
         inject(other, ctx, aim)
 
     with pytest.MonkeyPatch.context() as patch:
