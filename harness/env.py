@@ -1,7 +1,7 @@
 """An environment: one cluster with everything on and beside it, under one name, so that several can live side by side.
 
 Every Docker object, kind cluster and file of an environment carries its name; ports on 127.0.0.1 are chosen by Docker
-and written to the state file. `harness --env NAME` (or the variable HARNESS_ENV) chooses it; the default is `desk`.
+and written to the state file. `harness --env NAME` (or the variable HARNESS_ENV, or `env` in `harness.toml`) chooses it; the default is `desk`.
 """
 
 from __future__ import annotations
@@ -85,5 +85,7 @@ class Env:
 
 
 def current_env() -> Env:
-    """The environment named by HARNESS_ENV, or `desk`."""
-    return Env(os.environ.get("HARNESS_ENV") or "desk")
+    """The environment that the configuration names: HARNESS_ENV, `env` in `harness.toml`, or `desk`."""
+    from harness.config import load
+
+    return Env(load().env)

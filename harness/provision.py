@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from filelock import FileLock
 
-from harness._errors import ClusterError
+from harness._errors import ClusterError, HarnessError, UsageError
 from harness._progress import Show
-from harness.clusters.base import Cluster
+from harness.clusters.base import Cluster, Provider
 from harness.env import Env
 from harness.kube import Kube
 
 if TYPE_CHECKING:
     from harness.bundle import Bundle
+    from harness.config import Config
     from harness.judge.profiles import Profile
+    from harness.stack.base import StackContext
 
 PROVISION_LOCK_S = 5400
 
@@ -32,43 +35,82 @@ class Platform:
     facts: dict[str, Any]
 
 
-def up(env: Env, show: Show, *, profile_name: str = "fast", source: str = "auto") -> Platform:
+def provider_of(name: str) -> Provider:
+    """The module of that provider."""
+    from harness.config import PROVIDERS
+
+    if name not in PROVIDERS:
+        raise UsageError(f"no provider is called {name!r}", fix=f"one of {', '.join(PROVIDERS)}")
+    try:
+        return cast(Provider, importlib.import_module(f"harness.clusters.{name}"))
+    except ModuleNotFoundError as err:
+        raise UsageError(f"the provider {name} is not in this version", last=err) from err
+
+
+def up(env: Env, show: Show, config: Config | None = None) -> Platform:
     """Make or reuse everything; safe to run again after any failure or Ctrl-C.
 
     Args:
         env: the environment.
         show: the progress display.
-        profile_name: the timing of detection: `fast`, `reference` or `stock`.
-        source: where images come from: `auto`, `pull` or `build`.
+        config: what is wanted; read from `harness.toml` and the variables when not given.
 
     Raises:
         HarnessError: what failed, where, what was last seen, what to try.
     """
     from harness import bundle as bundles
-    from harness.clusters import kind
+    from harness.config import load
     from harness.judge.profiles import profile as find_profile
     from harness.platform import server
     from harness.setup import ensure_machine
     from harness.stack.argocd import WEBHOOK_PORT
-    from harness.stack.base import StackContext, install_all
+    from harness.stack.base import StackContext
 
-    profile = find_profile(profile_name)
+    config = config or load()
+    profile, provider = find_profile(config.profile), provider_of(config.provider)
     with FileLock(env.state_dir / "provision.lock", timeout=PROVISION_LOCK_S):
+        _same_provider(env, config.provider)
         ensure_machine(show)
-        bundle = bundles.ensure(show=show, source=source)
+        bundle = bundles.ensure(show=show, source=config.source)
+        env.save(provider=config.provider)
         with show.step("platform server: network, registry, Git, receiver, edge"):
             facts = server.up(env, bundle)
-        with show.step("cluster: kind, 1 control plane + 2 workers") as step:
-            cluster = kind.up(env, bundle, facts["registry_url"], step)
-        kube = Kube(env.kubeconfig)
+        with show.step(f"cluster: {config.provider}") as step:
+            cluster = provider.up(env, bundle, facts["registry_url"], config, step)
+        facts |= cluster.facts
+        kube = Kube(cluster.kubeconfig)
         first_node = kube.list("Node", labels="node-role.kubernetes.io/control-plane")[0]
         address = next(a["address"] for a in first_node["status"]["addresses"] if a["type"] == "InternalIP")
         facts["node_address"] = address
         facts["argocd_webhook"] = f"http://{address}:{WEBHOOK_PORT}/api/webhook"
-        env.save(node_address=address, argocd_webhook=facts["argocd_webhook"], profile=profile.name)
-        stack = install_all(StackContext(env, kube, bundle, cluster, profile, facts), show)
+        saved = {**cluster.facts, "node_address": address, "argocd_webhook": facts["argocd_webhook"]}
+        env.save(**saved, profile=profile.name)
+        stack = _install(StackContext(env, kube, bundle, cluster, profile, facts), provider, show)
         env.save(stack=stack)
     return Platform(env, cluster, kube, bundle, profile, facts)
+
+
+def _same_provider(env: Env, wanted: str) -> None:
+    """An environment belongs to the provider that made it, until it is taken down."""
+    made_by = env.load().get("provider") or wanted
+    if made_by != wanted:
+        raise UsageError(
+            f"this environment was made by the provider {made_by}, not {wanted}",
+            where=env.name,
+            fix=f"harness --env {env.name} down first, or choose another environment (--env, HARNESS_ENV)",
+        )
+
+
+def _install(ctx: StackContext, provider: Provider, show: Show) -> dict[str, str]:
+    """Install the stack; a failure names the folder in which the evidence is."""
+    from harness.stack.base import install_all
+
+    try:
+        return install_all(ctx, show)
+    except HarnessError as err:
+        folder = provider.diagnose(ctx.env, ctx.bundle)
+        err.fix = "; ".join(part for part in (err.fix, f"journals and pod logs are in {folder}") if part)
+        raise
 
 
 def attach(env: Env) -> Platform:
@@ -78,24 +120,23 @@ def attach(env: Env) -> Platform:
         ClusterError: it is not up.
     """
     from harness import bundle as bundles
-    from harness.clusters import kind
+    from harness.config import load
     from harness.judge.profiles import profile as find_profile
 
     state = env.load()
     if not state.get("stack"):
         raise ClusterError("the platform is not up", where=env.name, fix="harness up")
-    cluster = kind.connect(env)
-    facts = {**state, "git_user": "harness"}
-    return Platform(env, cluster, Kube(env.kubeconfig), bundles.open_bundle(), find_profile(state["profile"]), facts)
+    cluster = provider_of(state["provider"]).connect(env, load())
+    facts = {**state, **cluster.facts, "git_user": "harness"}
+    return Platform(env, cluster, Kube(cluster.kubeconfig), bundles.open_bundle(), find_profile(state["profile"]), facts)
 
 
 def down(env: Env, show: Show) -> None:
     """Remove the cluster, the platform server and the network; the bundle stays."""
-    from harness.clusters import kind
     from harness.platform import server
 
     with show.step(f"removing environment {env.name}"):
-        kind.down(env)
+        provider_of(env.load().get("provider") or "kind").down(env)
         server.down(env)
         for path in env.state_dir.glob("*"):
             if path.name in {"state.json", "kubeconfig", "kind.yaml", "ca.pem", "ca.key"}:

@@ -18,15 +18,19 @@ from typing import TYPE_CHECKING, Any
 from harness._clock import CLOCK
 from harness._errors import HarnessError, WaitTimeout
 from harness._wait import Budget, wait_for
-from harness.boutique.deploy import Boutique, Pushed, Release, push
+from harness.boutique.deploy import Boutique, Pushed, Release, desired, push
 from harness.history import HistoryWriter, Record, read_history
 from harness.judge import Clause, Context, ScenarioResult, judge, validate
 from harness.judge.alerts import MustFire, MustNotFire, MustResolve, NothingElseFires
 from harness.judge.gitops import Heals, Released, RolledBack
 from harness.judge.recovery import Recovers
 from harness.judge.users import Users
+from harness.observe import Sources
 from harness.observe.load import RunningLoad
+from harness.observe.probe import ProbeSpec
+from harness.platform.ca import ca_file
 from harness.provision import Platform
+from harness.stack import alertmanager, loki, prometheus
 from harness.stack.rules import alert_for_s
 
 if TYPE_CHECKING:
@@ -37,6 +41,35 @@ CALM_S = 5.0  # good requests in a row after which users count as served again
 POLL_S = 0.1
 
 Condition = Callable[[], bool]
+
+
+def probe_of(platform: Platform, boutique: Boutique) -> ProbeSpec:
+    """Whose home page to ask for, through the edge on loopback."""
+    return ProbeSpec(int(platform.facts["edge_port"]), boutique.host, ca_file(platform.env))
+
+
+def sources_of(platform: Platform, boutique: Boutique, release: Release, blast_radius: Sequence[str]) -> Sources:
+    """Everything there is to record of a Boutique on a platform.
+
+    Args:
+        platform: where it runs.
+        boutique: the instance.
+        release: what Git asks for now.
+        blast_radius: Deployments whose logs are kept.
+    """
+    kube, facts = platform.kube, platform.facts
+    return Sources(
+        kube=kube,
+        namespace=boutique.namespace,
+        app=boutique.app,
+        desired=desired(boutique, release, platform.bundle.tool("kubectl")),
+        probe=probe_of(platform, boutique),
+        prometheus_url=prometheus.url_of(kube),
+        alertmanager_url=alertmanager.url_of(kube),
+        loki_url=loki.url_of(kube),
+        receiver_url=f"http://127.0.0.1:{facts['receiver_port']}",
+        blast_radius=blast_radius,
+    )
 
 
 class LiveHistory(HistoryWriter):

@@ -15,6 +15,7 @@ COMMANDS = {
     "bundle": "Build, pull or inspect the images and manifests.",
     "faults": "List, describe and run faults.",
     "sweep": "Find and undo what a killed run left behind.",
+    "calibrate": "Measure our own measuring error; reports show it.",
     "judge": "Judge a stored run again.",
     "report": "Write the report of a stored run again.",
     "gate": "Say whether a run may ship: 0 ship, 1 do not, 2 cannot tell.",

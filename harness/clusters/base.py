@@ -1,17 +1,25 @@
 """What every provider gives: a kubeconfig, its nodes, and the only way onto a node.
 
-A provider is one file beside this one with `up(env, spec, ...) -> Cluster` and `down(env)`.
+A provider is one file beside this one that has the functions of `Provider`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from harness._errors import TargetError
+from harness._progress import Step
 from harness._run import Completed
+from harness.env import Env
+
+if TYPE_CHECKING:
+    from harness.bundle import Bundle
+    from harness.config import Config
+
+POD_SUBNET = "10.244.0.0/16"
 
 
 class Node(Protocol):
@@ -57,11 +65,21 @@ class Node(Protocol):
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster that is up: its provider's name, kubeconfig path, and nodes."""
+    """A cluster that is up.
+
+    Args:
+        provider: the name of what made it.
+        kubeconfig: path of the file with the credentials.
+        nodes: its nodes.
+        pod_subnet: the pods' network.
+        facts: addresses that differ from those of the environment's Docker network (`vip`, `vip_pool`, `git_url`, ...).
+    """
 
     provider: str
     kubeconfig: Path
     nodes: tuple[Node, ...]
+    pod_subnet: str = POD_SUBNET
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def control_plane(self) -> Node:
@@ -79,3 +97,23 @@ class Cluster:
             if node.name == name:
                 return node
         raise TargetError(f"no node {name!r}", last=", ".join(n.name for n in self.nodes))
+
+
+class Provider(Protocol):
+    """Where a cluster comes from: a module `harness/clusters/<name>.py` with these functions."""
+
+    def up(self, env: Env, bundle: Bundle, registry_url: str, config: Config, step: Step) -> Cluster:
+        """Make the cluster, continue a half-made one, or reuse the one that is there; raises `ClusterError`."""
+        ...
+
+    def connect(self, env: Env, config: Config) -> Cluster:
+        """The cluster that is up, without changing anything; raises `ClusterError` when there is none."""
+        ...
+
+    def down(self, env: Env) -> None:
+        """Remove everything that `up` made; no error when there is nothing."""
+        ...
+
+    def diagnose(self, env: Env, bundle: Bundle) -> Path:
+        """Collect the nodes' journals and pod logs, for a failure's error message; return the folder."""
+        ...

@@ -15,14 +15,14 @@ import yaml
 from harness._errors import ClusterError, CommandFailed, HarnessError
 from harness._progress import Step
 from harness._run import Completed, run
-from harness.clusters.base import Cluster
+from harness.clusters.base import POD_SUBNET, Cluster
 from harness.env import Env
 
 if TYPE_CHECKING:
     from harness.bundle import Bundle
+    from harness.config import Config
 
 CREATE_TIMEOUT_S = 420
-POD_SUBNET = "10.244.0.0/16"
 
 
 @dataclass(frozen=True)
@@ -72,50 +72,51 @@ class KindNode:
         run(["docker", "restart", "-t", "0", self.name], timeout_s=90, where=f"node {self.name}")
 
 
-def spec_for(bundle: Bundle) -> KindSpec:
-    """The specification that the bundle's node image asks for."""
+def spec_for(bundle: Bundle, workers: int) -> KindSpec:
+    """The specification that the configuration and the bundle's node image ask for."""
     image = bundle.local_image("node")
     shown = run(["docker", "image", "inspect", "--format", "{{.Id}}", image], timeout_s=30)
-    return KindSpec(image, shown.out.strip())
+    return KindSpec(image, shown.out.strip(), workers)
 
 
-def up(env: Env, bundle: Bundle, registry_url: str, step: Step) -> Cluster:
+def up(env: Env, bundle: Bundle, registry_url: str, config: Config, step: Step) -> Cluster:
     """Make the cluster, or reuse the one that is there when its specification is unchanged and its API answers.
 
     Args:
         env: the environment.
         bundle: where kind and the node image come from.
         registry_url: the mirror, as nodes reach it.
+        config: how many workers.
         step: told what is going on.
 
     Raises:
         ClusterError: kind could not make it; diagnostics are collected first, then it is removed.
     """
-    spec = spec_for(bundle)
+    spec = spec_for(bundle, config.kind.workers)
     if env.load().get("kind_spec") == spec.key() and _alive(env):
         step.note("reusing the one that is there")
-        return connect(env)
+        return connect(env, config)
     step.note("removing what is left of an older one")
-    down(env, bundle)
+    down(env)
     certs = _mirror_config(env, registry_url)
-    config = env.state_dir / "kind.yaml"
-    config.write_text(yaml.safe_dump(_config(spec, certs)))
+    file = env.state_dir / "kind.yaml"
+    file.write_text(yaml.safe_dump(_config(spec, certs)))
     step.note("kubeadm init and join")
-    args = ["create", "cluster", "--name", env.prefix, "--config", str(config), "--retain"]
+    args = ["create", "cluster", "--name", env.prefix, "--config", str(file), "--retain"]
     try:
         _kind(env, bundle, *args, "--kubeconfig", str(env.kubeconfig), "--wait", "0s", timeout_s=CREATE_TIMEOUT_S)
     except CommandFailed as err:
         folder = diagnose(env, bundle)
-        down(env, bundle)
+        down(env)
         raise ClusterError(
             "kind could not make the cluster", where=env.prefix, last=err.last, fix=f"node logs are in {folder}"
         ) from err
     env.kubeconfig.chmod(0o600)
-    env.save(kind_spec=spec.key(), provider="kind")
-    return connect(env)
+    env.save(kind_spec=spec.key())
+    return connect(env, config)
 
 
-def connect(env: Env) -> Cluster:
+def connect(env: Env, config: Config) -> Cluster:
     """The running cluster; raises `ClusterError` when there is none."""
     names = _containers(env, "--filter", "status=running")
     if not names or not env.kubeconfig.exists():
@@ -124,7 +125,7 @@ def connect(env: Env) -> Cluster:
     return Cluster("kind", env.kubeconfig, nodes)
 
 
-def down(env: Env, bundle: Bundle | None = None) -> None:
+def down(env: Env) -> None:
     """Remove the cluster's containers and their volumes, and its kubeconfig."""
     names = _containers(env, "-a")
     if names:

@@ -19,8 +19,9 @@ from harness.observe.recorder import Recorder
 
 EVERY_S = 0.02
 SAME_WITHIN_S = 2.0  # a change that both saw, not two changes
-API_RUNG, USER_RUNG = "Deployment available", "users served"
-GOALS_S: Mapping[str, float] = {API_RUNG: 0.02, USER_RUNG: 0.2, "length of the outage": 0.2}
+API_RUNG, USER_RUNG, OUTAGE = "Deployment available", "users served", "length of the outage"
+HEAL_RUNG, ALERT_RUNG = "drift healed", "alert firing"
+GOALS_S: Mapping[str, float] = {API_RUNG: 0.05, HEAL_RUNG: 0.05, USER_RUNG: 0.2, OUTAGE: 0.2, ALERT_RUNG: 1.0}
 
 Change = tuple[float, bool]
 
@@ -34,6 +35,7 @@ class Observer(Recorder):
     """
 
     from_start = False  # whether a look tells of the moment at which it began, as the user probe's requests do
+    every_s = EVERY_S
 
     def __init__(self, rung: str, endpoint: Endpoint) -> None:
         super().__init__(f"truth-{rung}")
@@ -61,7 +63,7 @@ class Observer(Recorder):
                 history.mark("calibration", "truth", t_s=t_s, err_s=err_s, rung=self._rung, good=seen)
                 self.ready.set()
             last = now
-            self.stopping.wait(max(0.0, EVERY_S - (history.now_s() - sent_s)))
+            self.stopping.wait(max(0.0, self.every_s - (history.now_s() - sent_s)))
         self._line.close()
 
 
@@ -76,6 +78,40 @@ class DeploymentObserver(Observer):
         """Ask the API."""
         item = self._line.get_json(self._path)
         return bool(item.get("status", {}).get("availableReplicas", 0) >= item["spec"].get("replicas", 1) > 0)
+
+
+class DriftObserver(DeploymentObserver):
+    """Whether a Deployment asks for the pods that Git wants, and has them available."""
+
+    def __init__(self, api: Endpoint, namespace: str, name: str, replicas: int) -> None:
+        super().__init__(api, namespace, name)
+        self._rung, self._replicas = HEAL_RUNG, replicas
+
+    def good(self) -> bool:
+        """Ask the API."""
+        item = self._line.get_json(self._path)
+        asked, status = item["spec"].get("replicas", 1), item.get("status", {})
+        current = status.get("observedGeneration", 0) >= item["metadata"].get("generation", 0)
+        return bool(current and asked == self._replicas and status.get("availableReplicas", 0) >= asked)
+
+
+class AlertObserver(Observer):
+    """Whether Prometheus says that an alert does not fire; ten times a second, for its answer is long."""
+
+    every_s = 0.1
+
+    def __init__(self, prometheus_url: str, name: str, namespace: str) -> None:
+        super().__init__(ALERT_RUNG, Endpoint(prometheus_url))
+        self._name, self._namespace = name, namespace
+
+    def good(self) -> bool:
+        """Ask it."""
+        alerts = self._line.get_json("/api/v1/alerts")["data"]["alerts"]
+        return not any(_about(a["labels"], self._name, self._namespace) and a["state"] == "firing" for a in alerts)
+
+
+def _about(labels: Mapping[str, str], name: str, namespace: str) -> bool:
+    return labels.get("alertname", name) == name and labels.get("namespace") == namespace
 
 
 class UserObserver(Observer):
@@ -108,22 +144,47 @@ def calibrate(history: HistoryWriter, observers: Sequence[Observer], disturb: It
             observer.join(5.0)
 
 
-def table(history: History, app: str) -> list[dict[str, Any]]:
-    """What the report shows: for each rung the number of comparisons, the median and the worst error, and the goal."""
-    api = [
-        (r.t_s, int(r.data["available"]) >= int(r.data["desired"]) > 0)
-        for r in history.of("k8s", "deployment")
-        if r.data["name"] == app
-    ]
+def table(history: History, app: str, *, drifted: str = "", alert: str = "") -> list[dict[str, Any]]:
+    """What the report shows: for each rung the number of comparisons, the median and the worst error, and the goal.
+
+    Args:
+        history: of the calibration.
+        app: the Deployment that was disturbed.
+        drifted: the Deployment that drifted, when one did.
+        alert: the alert that fired, when one did.
+    """
+    found = [_row(API_RUNG, offsets(changes(_available(history, app)), _truth(history, API_RUNG)))]
+    if drifted:
+        found.append(_row(HEAL_RUNG, offsets(changes(_equal(history)), _truth(history, HEAL_RUNG))))
     users = [(r.t_s, bool(r.data["ok"])) for r in history.of("probe", "request")]
-    found = []
-    for rung, mine in ((API_RUNG, api), (USER_RUNG, users)):
-        truth = [(r.t_s, bool(r.data["good"])) for r in history.of("calibration", "truth") if r.data["rung"] == rung]
-        found.append(_row(rung, offsets(changes(mine), changes(truth))))
-        if rung == USER_RUNG:
-            pairs = zip(outages(mine), outages(truth), strict=False)
-            found.append(_row("length of the outage", [a - b for a, b in pairs]))
+    found.append(_row(USER_RUNG, offsets(changes(users), _truth(history, USER_RUNG))))
+    pairs = zip(outages(users), outages(_states(history, USER_RUNG)), strict=False)
+    found.append(_row(OUTAGE, [a - b for a, b in pairs]))
+    if alert:
+        found.append(_row(ALERT_RUNG, offsets(_fired(history, alert), _truth(history, ALERT_RUNG))))
     return found
+
+
+def _states(history: History, rung: str) -> list[Change]:
+    return [(r.t_s, bool(r.data["good"])) for r in history.of("calibration", "truth") if r.data["rung"] == rung]
+
+
+def _truth(history: History, rung: str) -> list[Change]:
+    return changes(_states(history, rung))
+
+
+def _available(history: History, app: str) -> list[Change]:
+    rows = [r for r in history.of("k8s", "deployment") if r.data["name"] == app]
+    return [(r.t_s, int(r.data["available"]) >= int(r.data["desired"]) > 0) for r in rows]
+
+
+def _equal(history: History) -> list[Change]:
+    return [(r.t_s, bool(r.data["equal"]) and bool(r.data["healthy"])) for r in history.of("live", "diff")]
+
+
+def _fired(history: History, alert: str) -> list[Change]:
+    rows = [r for r in history.of("prom", "alert") if r.data["name"] == alert and r.data["state"] != "pending"]
+    return [(r.t_s, r.data["state"] != "firing") for r in rows]
 
 
 def changes(states: Sequence[Change]) -> list[Change]:

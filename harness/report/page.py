@@ -84,7 +84,14 @@ def render(
     """The whole page, one self-contained file."""
     import jinja2
 
-    empty: dict[str, Any] = {"skipped": [], "broken": [], "absent": [], "calibration": [], "versions": {}}
+    empty: dict[str, Any] = {
+        "skipped": [],
+        "broken": [],
+        "absent": [],
+        "calibration": [],
+        "calibrated": {},
+        "versions": {},
+    }
     info = {**empty, **info}
     folder = Path(__file__).parent / "templates"
     jinja = jinja2.Environment(

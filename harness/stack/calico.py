@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from harness.clusters.kind import POD_SUBNET
 from harness.kube import Manifest, load_manifests
 from harness.stack.base import Component, StackContext, set_env, workloads_ready
 
 SETTINGS = {
     "CALICO_IPV4POOL_IPIP": "Never",
     "CALICO_IPV4POOL_VXLAN": "Always",
-    "CALICO_IPV4POOL_CIDR": POD_SUBNET,
     # Built without libbpf: Felix must not try to clean up or load BPF programs.
     "FELIX_DebugSkipCTLBCleanup": "true",
     "FELIX_XDPENABLED": "false",
@@ -36,7 +34,7 @@ def _patch(manifest: Manifest, ctx: StackContext) -> None:
         if "/kube-controllers:" in image:
             container["image"] = ctx.bundle.image("calico-kube-controllers")
         if container["name"] == "calico-node":
-            set_env(container, SETTINGS)
+            set_env(container, {**SETTINGS, "CALICO_IPV4POOL_CIDR": ctx.cluster.pod_subnet})
             container["resources"] = {"requests": {"cpu": "50m"}}
 
 
