@@ -53,8 +53,8 @@ class KindConfig(Table):
         control_planes: only 1 here; three need a load balancer, which the provider `kubeadm` has.
     """
 
-    workers: int = Field(2, ge=1, le=9)
-    control_planes: int = Field(1, ge=1, le=1)
+    workers: int = Field(default=2, ge=1, le=9)
+    control_planes: int = Field(default=1, ge=1, le=1)
 
 
 class KubeadmConfig(Table):
@@ -68,7 +68,7 @@ class KubeadmConfig(Table):
         pod_subnet: the pods' network.
     """
 
-    inventory: File = Field(Path("inventory.toml"), validate_default=True)
+    inventory: File = Field(default=Path("inventory.toml"), validate_default=True)
     server_address: str = ""
     endpoint: str = ""
     vip_pool: str = ""
@@ -112,7 +112,7 @@ class AttachedConfig(Table):
         addresses: where things are.
     """
 
-    kubeconfig: File = Field(Path("~/.kube/config"), validate_default=True)
+    kubeconfig: File = Field(default=Path("~/.kube/config"), validate_default=True)
     context: str = ""
     namespaces: Names = ("boutique-*",)
     nodes: Names = ()
@@ -139,7 +139,7 @@ class Config(Table):
     profile: ProfileName = "fast"
     source: Source = "auto"
     env: str = "desk"
-    users: int = Field(10, ge=1, le=200)
+    users: int = Field(default=10, ge=1, le=200)
     kind: KindConfig = KindConfig()
     kubeadm: KubeadmConfig = KubeadmConfig()
     attached: AttachedConfig = AttachedConfig()

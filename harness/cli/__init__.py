@@ -45,11 +45,17 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--env", "env_name", envvar="HARNESS_ENV", default="desk", show_default=True, help="The environment.")
+@click.option("--env", "env_name", envvar="HARNESS_ENV", help="The environment (default: `env` of harness.toml, or desk).")
+@click.option("--config", "config_file", envvar="HARNESS_CONFIG", help="The configuration (default: harness.toml, here or above).")
 @click.version_option(package_name="resilience-harness")
-def cli(env_name: str) -> None:
+def cli(env_name: str | None, config_file: str | None) -> None:
     """Break an on-prem GitOps platform on purpose, and prove that alerts, GitOps and users came through."""
-    os.environ["HARNESS_ENV"] = env_name
+    set_variables(HARNESS_ENV=env_name, HARNESS_CONFIG=config_file)
+
+
+def set_variables(**variables: object) -> None:
+    """What a flag says, as its variable, which all that is started from here sees too; None changes nothing."""
+    os.environ.update({name: str(value) for name, value in variables.items() if value is not None})
 
 
 def main() -> None:

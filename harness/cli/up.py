@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import click
 
+from harness.cli import set_variables
+
 
 @click.command()
-@click.option("--profile", default="fast", show_default=True, help="Timing of detection: fast, reference or stock.")
-@click.option("--source", type=click.Choice(["auto", "pull", "build"]), default="auto", show_default=True)
-def command(profile: str, source: str) -> None:
-    """Make the cluster with the whole platform, or reuse what is there."""
+@click.option("--provider", help="Where the cluster comes from: kind, kubeadm or attached.")
+@click.option("--profile", help="Timing of detection: fast, reference or stock.")
+@click.option("--source", help="Where images come from: auto, pull or build.")
+def command(provider: str | None, profile: str | None, source: str | None) -> None:
+    """Make the cluster with the whole platform, or reuse what is there.
+
+    What is not given is taken from the variables HARNESS_... and from harness.toml.
+    """
     from harness import provision
     from harness._progress import showing
-    from harness.env import current_env
+    from harness.config import load
+    from harness.env import Env
 
-    env = current_env()
+    set_variables(HARNESS_PROVIDER=provider, HARNESS_PROFILE=profile, HARNESS_SOURCE=source)
+    config = load()
+    env = Env(config.env)
     with showing() as show:
-        provision.up(env, show, profile_name=profile, source=source)
-    click.echo(f"environment {env.name} is up; KUBECONFIG={env.kubeconfig}")
+        platform = provision.up(env, show, config)
+    click.echo(f"environment {env.name} is up; KUBECONFIG={platform.cluster.kubeconfig}")

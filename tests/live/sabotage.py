@@ -19,15 +19,15 @@ import pytest
 from harness._run import run
 from harness._wait import Budget, wait_for
 from harness.faults import KeptDown, Workload
-from harness.observe.load import RunningLoad
 from harness.provision import Platform
 from harness.stack import prometheus
 from harness.stack.argocd import NAMESPACE as ARGOCD
 from harness.stack.base import StackContext, workloads_ready
+from harness.story import Story
 
 SETTLED = Budget(120, every_s=0.5)
 MONITORING = "monitoring"
-LATER_S = 20.0  # after the story's beginning: in the middle of its fault
+LATER_S = 5.0  # after the story has begun to break something: in the middle of it
 
 
 @contextlib.contextmanager
@@ -92,16 +92,18 @@ def wrong_target(platform: Platform) -> Iterator[None]:
 @contextlib.contextmanager
 def load_dies(platform: Platform) -> Iterator[None]:
     """Locust is killed while the fault is on."""
-    begin = RunningLoad.__init__
+    disturb = Story._disturb
 
-    def doomed(self: RunningLoad, *args: object) -> None:
-        begin(self, *args)  # type: ignore[arg-type]
-        killer = threading.Timer(LATER_S, lambda: os.kill(self._process.pid, signal.SIGKILL))
+    def doomed(self: Story) -> None:
+        disturb(self)
+        load = self.load
+        assert load is not None
+        killer = threading.Timer(LATER_S, lambda: os.kill(load._process.pid, signal.SIGKILL))
         killer.daemon = True
         killer.start()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RunningLoad, "__init__", doomed)
+        patch.setattr(Story, "_disturb", doomed)
         yield
 
 
