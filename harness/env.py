@@ -1,7 +1,8 @@
 """An environment: one cluster with everything on and beside it, under one name, so that several can live side by side.
 
 Every Docker object, kind cluster and file of an environment carries its name; ports on 127.0.0.1 are chosen by Docker
-and written to the state file. `harness --env NAME` (or the variable HARNESS_ENV, or `env` in `harness.toml`) chooses it; the default is `desk`.
+and written to the state file. `harness --env NAME`, the variable HARNESS_ENV or `env` in `harness.toml` chooses it; the
+default is `desk`.
 """
 
 from __future__ import annotations

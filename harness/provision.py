@@ -128,7 +128,9 @@ def attach(env: Env) -> Platform:
         raise ClusterError("the platform is not up", where=env.name, fix="harness up")
     cluster = provider_of(state["provider"]).connect(env, load())
     facts = {**state, **cluster.facts, "git_user": "harness"}
-    return Platform(env, cluster, Kube(cluster.kubeconfig), bundles.open_bundle(), find_profile(state["profile"]), facts)
+    return Platform(
+        env, cluster, Kube(cluster.kubeconfig), bundles.open_bundle(), find_profile(state["profile"]), facts
+    )
 
 
 def down(env: Env, show: Show) -> None:

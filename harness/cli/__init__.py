@@ -45,8 +45,12 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--env", "env_name", envvar="HARNESS_ENV", help="The environment (default: `env` of harness.toml, or desk).")
-@click.option("--config", "config_file", envvar="HARNESS_CONFIG", help="The configuration (default: harness.toml, here or above).")
+@click.option(
+    "--env", "env_name", envvar="HARNESS_ENV", help="The environment (default: `env` of harness.toml, or desk)."
+)
+@click.option(
+    "--config", "config_file", envvar="HARNESS_CONFIG", help="The configuration (default: harness.toml, here or above)."
+)
 @click.version_option(package_name="resilience-harness")
 def cli(env_name: str | None, config_file: str | None) -> None:
     """Break an on-prem GitOps platform on purpose, and prove that alerts, GitOps and users came through."""
