@@ -81,7 +81,6 @@ class Addresses(Table):
     Args:
         prometheus: its API.
         alertmanager: its API.
-        argocd: its API server; told of pushes by webhook.
         loki: its API.
         ingress: where users come in, on loopback: `https://127.0.0.1:8443`.
         receiver: our receiver, to which Alertmanager sends a copy of every notification.
@@ -91,7 +90,6 @@ class Addresses(Table):
 
     prometheus: str = ""
     alertmanager: str = ""
-    argocd: str = ""
     loki: str = ""
     ingress: str = ""
     receiver: str = ""
@@ -109,6 +107,7 @@ class AttachedConfig(Table):
         nodes: nodes that faults may touch; none when empty.
         git_user: the account that pushes.
         git_password_file: a file of mode 0600 that holds its password or token.
+        node_image: what the pods that enter nodes run; has `nsenter` and `sleep`.
         addresses: where things are.
     """
 
@@ -118,6 +117,7 @@ class AttachedConfig(Table):
     nodes: Names = ()
     git_user: str = "harness"
     git_password_file: File | None = None
+    node_image: str = "docker.io/library/busybox:1.36"
     addresses: Addresses = Addresses()
 
 

@@ -34,6 +34,19 @@ class Platform:
     profile: Profile
     facts: dict[str, Any]
 
+    def url(self, component: str) -> str:
+        """The API of `prometheus`, `alertmanager` or `loki` as this machine reaches it; empty when it is absent."""
+        if f"{component}_api" in self.facts:
+            return str(self.facts[f"{component}_api"])
+        from harness.stack import _monitoring as monitoring
+
+        return monitoring.node_url(self.kube, monitoring.PORTS[component])
+
+    @property
+    def receiver_url(self) -> str:
+        """The receiver as this machine reaches it."""
+        return str(self.facts.get("receiver_api") or f"http://127.0.0.1:{self.facts['receiver_port']}")
+
 
 def provider_of(name: str) -> Provider:
     """The module of that provider."""
@@ -70,6 +83,8 @@ def up(env: Env, show: Show, config: Config | None = None) -> Platform:
     profile, provider = find_profile(config.profile), provider_of(config.provider)
     with FileLock(env.state_dir / "provision.lock", timeout=PROVISION_LOCK_S):
         _same_provider(env, config.provider)
+        if config.provider == "attached":
+            return _found(env, show, config)
         ensure_machine(show)
         bundle = bundles.ensure(show=show, source=config.source)
         env.save(provider=config.provider)
@@ -90,6 +105,19 @@ def up(env: Env, show: Show, config: Config | None = None) -> Platform:
     return Platform(env, cluster, kube, bundle, profile, facts)
 
 
+def _found(env: Env, show: Show, config: Config) -> Platform:
+    """A platform that somebody else has made: nothing is installed."""
+    from harness import bundle as bundles
+    from harness.clusters import attached
+
+    with show.step("cluster: attached") as step:
+        attached.opted_in(env, config.attached)
+        bundle = bundles.ensure(show=show, source=config.source, only=attached.TOOLS)
+        env.save(provider=config.provider, profile=config.profile)
+        attached.up(env, bundle, "", config, step)
+    return attach(env)
+
+
 def _same_provider(env: Env, wanted: str) -> None:
     """An environment belongs to the provider that made it, until it is taken down."""
     made_by = env.load().get("provider") or wanted
@@ -107,10 +135,13 @@ def _install(ctx: StackContext, provider: Provider, show: Show) -> dict[str, str
 
     try:
         return install_all(ctx, show)
-    except HarnessError as err:
+    except Exception as err:
+        if not isinstance(err, HarnessError):
+            # The API answers late or not at all on a machine that is too busy.
+            err = ClusterError("the stack could not be installed", last=repr(err)[:300], fix="harness up again")
         folder = provider.diagnose(ctx.env, ctx.bundle)
         err.fix = "; ".join(part for part in (err.fix, f"journals and pod logs are in {folder}") if part)
-        raise
+        raise err
 
 
 def attach(env: Env) -> Platform:
@@ -120,6 +151,7 @@ def attach(env: Env) -> Platform:
         ClusterError: it is not up.
     """
     from harness import bundle as bundles
+    from harness.clusters import attached
     from harness.config import load
     from harness.judge.profiles import profile as find_profile
 
@@ -127,10 +159,10 @@ def attach(env: Env) -> Platform:
     if not state.get("stack"):
         raise ClusterError("the platform is not up", where=env.name, fix="harness up")
     cluster = provider_of(state["provider"]).connect(env, load())
-    facts = {**state, **cluster.facts, "git_user": "harness"}
-    return Platform(
-        env, cluster, Kube(cluster.kubeconfig), bundles.open_bundle(), find_profile(state["profile"]), facts
-    )
+    only = attached.TOOLS if state["provider"] == "attached" else None
+    facts = {"git_user": "harness", **state, **cluster.facts}
+    bundle = bundles.open_bundle(only)
+    return Platform(env, cluster, Kube(cluster.kubeconfig), bundle, find_profile(state["profile"]), facts)
 
 
 def down(env: Env, show: Show) -> None:
@@ -138,8 +170,10 @@ def down(env: Env, show: Show) -> None:
     from harness.platform import server
 
     with show.step(f"removing environment {env.name}"):
-        provider_of(env.load().get("provider") or "kind").down(env)
-        server.down(env)
+        provider = env.load().get("provider") or "kind"
+        provider_of(provider).down(env)
+        if provider != "attached":
+            server.down(env)
         for path in env.state_dir.glob("*"):
             if path.name in {"state.json", "kubeconfig", "kind.yaml", "ca.pem", "ca.key"}:
                 path.unlink()

@@ -30,7 +30,6 @@ from harness.observe.load import RunningLoad
 from harness.observe.probe import ProbeSpec
 from harness.platform.ca import ca_file
 from harness.provision import Platform
-from harness.stack import alertmanager, loki, prometheus
 from harness.stack.rules import alert_for_s
 
 if TYPE_CHECKING:
@@ -57,17 +56,16 @@ def sources_of(platform: Platform, boutique: Boutique, release: Release, blast_r
         release: what Git asks for now.
         blast_radius: Deployments whose logs are kept.
     """
-    kube, facts = platform.kube, platform.facts
     return Sources(
-        kube=kube,
+        kube=platform.kube,
         namespace=boutique.namespace,
         app=boutique.app,
         desired=desired(boutique, release, platform.bundle.tool("kubectl")),
         probe=probe_of(platform, boutique),
-        prometheus_url=prometheus.url_of(kube),
-        alertmanager_url=alertmanager.url_of(kube),
-        loki_url=loki.url_of(kube),
-        receiver_url=f"http://127.0.0.1:{facts['receiver_port']}",
+        prometheus_url=platform.url("prometheus"),
+        alertmanager_url=platform.url("alertmanager"),
+        loki_url=platform.url("loki"),
+        receiver_url=platform.receiver_url,
         blast_radius=blast_radius,
     )
 

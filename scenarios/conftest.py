@@ -19,6 +19,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         provisioning.start(session.config)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this provider cannot do."""
+    provisioning.skip_impossible(items)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the report."""
     if provisioning.is_worker(session.config):

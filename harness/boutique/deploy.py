@@ -23,7 +23,11 @@ from harness.platform.ca import issue
 from harness.stack.argocd import NAMESPACE as ARGOCD_NAMESPACE
 from harness.stack.base import DEPLOY_DIR, workloads_ready
 
+ENV_LABEL = (
+    "resilience-harness/env"  # on what an environment deploys, so that it can be removed from a cluster that stays
+)
 SYNC_BUDGET = Budget(240, every_s=0.5)
+REMOVE_BUDGET = Budget(180, every_s=1)
 PUSH_TIMEOUT_S = 30.0
 FRONTEND = "us-central1-docker.pkg.dev/google-samples/microservices-demo/frontend"
 FIELD_MANAGER = "argocd-controller"
@@ -82,7 +86,8 @@ class Pushed:
 
 def remote_url(boutique: Boutique) -> str:
     """The repository as this machine reaches it."""
-    return f"http://127.0.0.1:{boutique.env.load()['git_port']}/git/{boutique.repository}"
+    state = boutique.env.load()
+    return f"{state.get('git_remote') or 'http://127.0.0.1:{}/git'.format(state['git_port'])}/{boutique.repository}"
 
 
 def cluster_url(boutique: Boutique) -> str:
@@ -120,8 +125,15 @@ def desired(boutique: Boutique, release: Release, kubectl: Path) -> list[Manifes
 
 
 def ensure_repository(boutique: Boutique) -> None:
-    """Make the bare repository on the Git server, with a hook that tells Argo CD of every push."""
+    """Make the bare repository on our Git server, with a hook that tells Argo CD of every push.
+
+    Raises:
+        DeployError: the Git server is not ours (`git_remote`), and it has no such repository.
+    """
     state = boutique.env.load()
+    if state.get("git_remote"):
+        _check_repository(boutique, state)
+        return
     hook = (
         "#!/bin/sh\n# Tell Argo CD of the push, as a Git service's webhook does; polling is the fallback.\n"
         "while read -r old new ref; do\n"
@@ -146,6 +158,21 @@ def ensure_repository(boutique: Boutique) -> None:
     )
 
 
+def _check_repository(boutique: Boutique, state: dict[str, Any]) -> None:
+    import httpx
+
+    url = remote_url(boutique)
+    ask = f"{url}/info/refs?service=git-receive-pack"
+    try:
+        answer = httpx.get(ask, auth=(state["git_user"], state["git_password"]), timeout=PUSH_TIMEOUT_S)
+        last: object = None if answer.is_success else f"status {answer.status_code}"
+    except httpx.TransportError as err:
+        last = repr(err)
+    if last:
+        fix = "make it: empty, branch main, and let attached.git_user push to it"
+        raise DeployError("no Git repository for this Boutique", where=url, last=last, fix=fix)
+
+
 def push(boutique: Boutique, release: Release, message: str) -> Pushed:
     """Commit what `release` asks for and push it; returns when the server accepted it.
 
@@ -157,7 +184,7 @@ def push(boutique: Boutique, release: Release, message: str) -> Pushed:
     from dulwich.errors import GitProtocolError
 
     state = boutique.env.load()
-    account = {"username": "harness", "password": state["git_password"]}
+    account = {"username": state.get("git_user", "harness"), "password": state["git_password"]}
     url = remote_url(boutique)
     with tempfile.TemporaryDirectory(prefix="rh-git-") as name, redirect_stdout(io.StringIO()):
         sink = io.BytesIO()
@@ -185,7 +212,9 @@ def push(boutique: Boutique, release: Release, message: str) -> Pushed:
 
 def ensure_application(boutique: Boutique, kube: Kube) -> None:
     """Make the namespace, the TLS secret and the Argo CD Application (automated, prune, self-heal, server-side apply)."""
-    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": boutique.namespace}})
+    if kube.get("Namespace", boutique.namespace) is None:
+        meta = {"name": boutique.namespace, "labels": {ENV_LABEL: boutique.env.name}}
+        kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
     kube.apply(issue(boutique.env, boutique.host, boutique.namespace, "boutique-tls"))
     kube.apply(
         {
@@ -194,6 +223,7 @@ def ensure_application(boutique: Boutique, kube: Kube) -> None:
             "metadata": {
                 "name": boutique.app,
                 "namespace": ARGOCD_NAMESPACE,
+                "labels": {ENV_LABEL: boutique.env.name},
                 "finalizers": ["resources-finalizer.argocd.argoproj.io"],
             },
             "spec": {
@@ -261,6 +291,26 @@ def remove(boutique: Boutique, kube: Kube) -> None:
     """Remove the Application with all it deployed, and the namespace."""
     kube.delete("Application", boutique.app, ARGOCD_NAMESPACE, api_version="argoproj.io/v1alpha1")
     kube.delete("Namespace", boutique.namespace)
+
+
+def remove_deployed(env: Env, kube: Kube) -> None:
+    """Remove every Boutique that an environment deployed, and the namespaces that it made; wait until they are gone."""
+    mine = f"{ENV_LABEL}={env.name}"
+    kinds = (("Application", ARGOCD_NAMESPACE, "argoproj.io/v1alpha1"), ("Namespace", None, "v1"))
+
+    def there(kind: str, namespace: str | None, version: str) -> list[str]:
+        return [m["metadata"]["name"] for m in kube.list(kind, namespace, labels=mine, api_version=version)]
+
+    for kind, namespace, version in kinds:
+        for name in there(kind, namespace, version):
+            kube.delete(kind, name, namespace, api_version=version)
+        wait_for(
+            f"{kind}s of {env.name} gone",
+            lambda place=(kind, namespace, version): there(*place),  # type: ignore[misc]
+            lambda names: not names,
+            REMOVE_BUDGET,
+            fix="look at their finalizers; is Argo CD up?",
+        )
 
 
 def retag_frontend(env: Env, tag: str) -> None:

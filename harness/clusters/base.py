@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -72,6 +73,8 @@ class Cluster:
         kubeconfig: path of the file with the credentials.
         nodes: its nodes.
         pod_subnet: the pods' network.
+        namespaces: patterns of the namespaces that may be touched.
+        kubectl: when given, API objects are undone from this machine with this command: no control-plane node is ours.
         facts: addresses that differ from those of the environment's Docker network (`vip`, `vip_pool`, `git_url`, ...).
     """
 
@@ -79,17 +82,26 @@ class Cluster:
     kubeconfig: Path
     nodes: tuple[Node, ...]
     pod_subnet: str = POD_SUBNET
+    namespaces: tuple[str, ...] = ("*",)
+    kubectl: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def control_plane(self) -> Node:
-        """The (first) control-plane node."""
-        return next(n for n in self.nodes if n.role == "control-plane")
+        """The (first) control-plane node; raises `TargetError` when none may be touched."""
+        for node in self.nodes:
+            if node.role == "control-plane":
+                return node
+        raise TargetError("no control-plane node may be touched", last=", ".join(n.name for n in self.nodes) or "none")
 
     @property
     def workers(self) -> tuple[Node, ...]:
         """The worker nodes, by name."""
         return tuple(n for n in self.nodes if n.role == "worker")
+
+    def allows(self, namespace: str) -> bool:
+        """Whether a namespace may be touched."""
+        return any(fnmatchcase(namespace, pattern) for pattern in self.namespaces)
 
     def node(self, name: str) -> Node:
         """The node of that name; raises `TargetError` when there is none."""

@@ -14,10 +14,11 @@ PLATFORM = ("argocd", "ingress-nginx", "kube-system", "metallb-system", "monitor
 
 
 def platform_context(platform: Platform, *, run_id: str, lease_s: float = DEFAULT_LEASE_S) -> FaultContext:
-    """A context for a platform that we made ourselves: its Boutiques, its components and its nodes may be hit."""
+    """A context for a platform: its Boutiques, its components and its nodes may be hit, as far as its provider allows."""
+    may = platform.cluster.allows
     boutiques = {n["metadata"]["name"] for n in platform.kube.list("Namespace")}
     allowed = Allowed(
-        frozenset({n for n in boutiques if n.startswith("boutique-")} | set(PLATFORM)),
+        frozenset(n for n in {n for n in boutiques if n.startswith("boutique-")} | set(PLATFORM) if may(n)),
         frozenset(n.name for n in platform.cluster.nodes),
     )
     return FaultContext(

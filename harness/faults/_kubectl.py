@@ -7,14 +7,20 @@ import shlex
 from collections.abc import Iterable
 from typing import Any
 
-from harness.faults._model import FaultContext, Undo
+from harness.faults._model import HOST, FaultContext, Undo
 
-_HEAD = 'k() { kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout=5s "$@"; }\n'
+_ON_NODE = ("kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf")
 
 
 def kubectl_undo(ctx: FaultContext, *lines: str) -> Undo:
-    """An undo by `k ...` lines (`k` is kubectl as administrator), which stop at the first that fails."""
-    return Undo(ctx.cluster.control_plane.name, "set -e\n" + _HEAD + "\n".join(lines) + "\n")
+    """An undo by `k ...` lines (`k` is kubectl), which stop at the first that fails.
+
+    It lives on the control-plane node, as administrator; on the runner's machine when the cluster is not ours.
+    """
+    own = ctx.cluster.kubectl
+    where = HOST if own else ctx.cluster.control_plane.name
+    head = f'k() {{ {shlex.join(own or _ON_NODE)} --request-timeout=5s "$@"; }}\n'
+    return Undo(where, "set -e\n" + head + "\n".join(lines) + "\n")
 
 
 def delete_line(kind: str, name: str, namespace: str = "") -> str:

@@ -40,7 +40,7 @@ from typing import Any, TypeVar
 
 from harness._errors import CommandFailed, FaultNotProven, FaultNotReverted, HarnessError, TargetError, WaitTimeout
 from harness._wait import wait_for
-from harness.faults import _journal
+from harness.faults import _journal, _rights
 from harness.faults._deadman import Deadman, deadmen
 from harness.faults._model import Aim, Fault, FaultContext, Seen
 from harness.targets import Target
@@ -348,6 +348,8 @@ def begin(fault: Fault, ctx: FaultContext) -> ActiveFault:
         raise TargetError(f"{fault.name}: nothing to hit")
     for target in aim.targets:
         ctx.allowed.check(target)
+    if ctx.cluster.kubectl:  # not our own cluster: somebody else has said what we may do
+        _api(fault.name, lambda: _rights.check(ctx, fault, aim))
     active = _api(fault.name, lambda: ActiveFault(fault, ctx, aim))
     seen = _api(fault.name, lambda: fault.observe(ctx, aim))
     if seen.active or seen.bit:

@@ -22,6 +22,8 @@ class Scaled(Fault):
     Proof: no pod of it is ready. Control: its UID is the same, and the rest of the platform keeps its replicas.
     """
 
+    needs: ClassVar[tuple[str, ...]] = ()
+    api: ClassVar[tuple[str, ...]] = ("patch deployments.apps", "patch statefulsets.apps", "delete pods")
     prove: ClassVar[Budget] = Budget(60, every_s=0.3)
     clear: ClassVar[Budget] = Budget(180, every_s=0.5)
 

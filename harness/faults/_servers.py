@@ -22,6 +22,7 @@ class ServerFrozen(Fault):
     Proof: it gives no answer to a node within a second. Control: another server beside the cluster does.
     """
 
+    needs: ClassVar[tuple[str, ...]] = ("servers",)
     role: ClassVar[str] = ""
     fact: ClassVar[str] = ""
     control_fact: ClassVar[str] = ""

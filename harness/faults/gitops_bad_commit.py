@@ -33,6 +33,7 @@ class BadCommit(Fault):
     """
 
     name: ClassVar[str] = "gitops.bad-commit"
+    needs: ClassVar[tuple[str, ...]] = ("servers",)
     prove: ClassVar[Budget] = Budget(90, every_s=0.3)
     clear: ClassVar[Budget] = Budget(180, every_s=0.5)
 

@@ -24,6 +24,10 @@ class DriftDelete(Fault):
     """
 
     name: ClassVar[str] = "gitops.drift-delete"
+    needs: ClassVar[tuple[str, ...]] = ()
+    api: ClassVar[tuple[str, ...]] = tuple(
+        f"create,delete {kubectl_name}" for kubectl_name, _ in _drift.RESOURCES.values()
+    )
 
     target: Object
 

@@ -26,6 +26,8 @@ class DriftField(Fault):
     """
 
     name: ClassVar[str] = "gitops.drift-field"
+    needs: ClassVar[tuple[str, ...]] = ()
+    api: ClassVar[tuple[str, ...]] = tuple(f"patch {kubectl_name}" for kubectl_name, _ in _drift.RESOURCES.values())
 
     target: Object
     pointer: str

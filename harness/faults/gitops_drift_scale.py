@@ -25,6 +25,13 @@ class DriftScale(Fault):
     """
 
     name: ClassVar[str] = "gitops.drift-scale"
+    needs: ClassVar[tuple[str, ...]] = ()
+    api: ClassVar[tuple[str, ...]] = (
+        "patch deployments.apps",
+        "patch deployments.apps/scale",
+        "patch statefulsets.apps",
+        "patch statefulsets.apps/scale",
+    )
 
     target: Workload
     replicas: int = 0

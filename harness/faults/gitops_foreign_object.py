@@ -27,6 +27,8 @@ class ForeignObject(Fault):
     """
 
     name: ClassVar[str] = "gitops.foreign-object"
+    needs: ClassVar[tuple[str, ...]] = ()
+    api: ClassVar[tuple[str, ...]] = ("create,delete configmaps",)
 
     namespace: str
     claimed_by: str = ""

@@ -30,6 +30,7 @@ class DenyAll(Fault):
     """
 
     name: ClassVar[str] = "network.deny-all"
+    api: ClassVar[tuple[str, ...]] = ("create,patch,delete networkpolicies.networking.k8s.io",)
 
     target: Workload
     source: Workload

@@ -28,6 +28,10 @@ class Drain(Fault):
     """
 
     name: ClassVar[str] = "node.drain"
+    api: ClassVar[tuple[str, ...]] = (
+        "patch nodes",
+        "create pods/eviction",
+    )
     prove: ClassVar[Budget] = Budget(120, every_s=0.5)
 
     node: str

@@ -27,6 +27,7 @@ class PowerOff(Fault):
     """
 
     name: ClassVar[str] = "node.power-off"
+    needs: ClassVar[tuple[str, ...]] = ("node", "power")
     prove: ClassVar[Budget] = Budget(30, every_s=0.3)
     clear: ClassVar[Budget] = Budget(120, every_s=0.5)
 

@@ -25,6 +25,7 @@ class Reboot(Fault):
     """
 
     name: ClassVar[str] = "node.reboot"
+    needs: ClassVar[tuple[str, ...]] = ("node", "power")
     one_shot: ClassVar[bool] = True
     prove: ClassVar[Budget] = Budget(60, every_s=0.3)
 

@@ -30,6 +30,8 @@ class ImageUnpullable(Fault):
     """
 
     name: ClassVar[str] = "pod.image-unpullable"
+    needs: ClassVar[tuple[str, ...]] = ()
+    api: ClassVar[tuple[str, ...]] = ("patch,delete pods",)
     prove: ClassVar[Budget] = Budget(60, every_s=0.3)
     clear: ClassVar[Budget] = Budget(90, every_s=0.3)
 

@@ -37,6 +37,13 @@ class KeptDown(Fault):
     """
 
     name: ClassVar[str] = "pod.kept-down"
+    needs: ClassVar[tuple[str, ...]] = ()
+    api: ClassVar[tuple[str, ...]] = (
+        "create,delete pods",
+        "patch replicasets.apps",
+        "create,patch,delete validatingadmissionpolicies.admissionregistration.k8s.io",
+        "create,patch,delete validatingadmissionpolicybindings.admissionregistration.k8s.io",
+    )
 
     target: Workload
     graceful: bool = False

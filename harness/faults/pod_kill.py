@@ -28,6 +28,8 @@ class PodKill(Fault):
     """
 
     name: ClassVar[str] = "pod.kill"
+    needs: ClassVar[tuple[str, ...]] = ()
+    api: ClassVar[tuple[str, ...]] = ("delete pods",)
     one_shot: ClassVar[bool] = True
 
     target: Workload
