@@ -36,6 +36,7 @@ def interrupted_up(step: str, after_s: float, how: signal.Signals) -> str:
     """Start `harness up`, and send it a signal some seconds after a step has begun; what it printed."""
     env = {**os.environ, "HARNESS_ENV": ENV.name}
     command = [str(HARNESS), "up"]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # or a child of a background job would ignore it
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         assert process.stderr is not None
         said, begun = [], threading.Event()
