@@ -12,13 +12,13 @@ boot unit starts the process again with one lease to live.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness._errors import CommandFailed, FaultNotReverted
 from harness._run import Completed, run
-from harness.clusters.base import Cluster
+from harness.clusters.base import Cluster, Node
 from harness.env import Env
 from harness.faults._model import HOST, RULE_PREFIX, Undo
 
@@ -205,6 +205,64 @@ class Deadman:
 def deadmen(fault_id: str, undos: tuple[Undo, ...], env: Env, cluster: Cluster | None) -> tuple[Deadman, ...]:
     """One dead-man for each undo."""
     return tuple(Deadman(f"{fault_id}-{n}", place(u.where, env, cluster), u) for n, u in enumerate(undos))
+
+
+# An injection that is under way when the dead-man fires must not land after the undo: both hold the same lock.
+_WHILE_ARMED = """\
+d=$1; shift
+exec 8>> "$d/lock" || exit 75
+flock 8
+[ -e "$d/until" ] && [ ! -e "$d/fired" ] || { echo "the dead-man has fired: nothing is injected any more" >&2; exit 75; }
+"$@" 8>&-
+"""
+
+
+@dataclass(frozen=True)
+class ArmedNode:
+    """A node on which commands run only while a dead-man is armed there, and never beside its undo."""
+
+    node: Node
+    folder: str
+
+    @property
+    def name(self) -> str:
+        """As the node's."""
+        return self.node.name
+
+    @property
+    def role(self) -> str:
+        """As the node's."""
+        return self.node.role
+
+    def run(
+        self, args: Sequence[str], *, timeout_s: float = 15, stdin: str | bytes | None = None, check: bool = True
+    ) -> Completed:
+        """Run a command, unless the dead-man has fired: then nothing is done and the exit code is 75."""
+        command = ["sh", "-c", _WHILE_ARMED, "sh", self.folder, *args]
+        return self.node.run(command, timeout_s=timeout_s, stdin=stdin, check=check)
+
+    def put(self, source: Path, target: str, *, mode: str = "0755") -> None:
+        """As the node's: a file alone does nothing."""
+        self.node.put(source, target, mode=mode)
+
+    def power_off(self) -> None:
+        """As the node's."""
+        self.node.power_off()
+
+    def power_on(self) -> None:
+        """As the node's."""
+        self.node.power_on()
+
+    def reboot(self) -> None:
+        """As the node's."""
+        self.node.reboot()
+
+
+def while_armed(cluster: Cluster, armed: Sequence[Deadman]) -> Cluster:
+    """The cluster for an injection: on nodes that have a dead-man of it, commands run only while that is armed."""
+    folders = {d.place.name: d.folder for d in armed if not d.place.on_host}
+    nodes = tuple(ArmedNode(n, folders[n.name]) if n.name in folders else n for n in cluster.nodes)
+    return replace(cluster, nodes=nodes)
 
 
 def leftovers(where: Place) -> list[str]:

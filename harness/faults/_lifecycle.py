@@ -41,7 +41,7 @@ from typing import Any, TypeVar
 from harness._errors import CommandFailed, FaultNotProven, FaultNotReverted, HarnessError, TargetError, WaitTimeout
 from harness._wait import wait_for
 from harness.faults import _journal, _rights
-from harness.faults._deadman import Deadman, deadmen
+from harness.faults._deadman import Deadman, deadmen, while_armed
 from harness.faults._model import Aim, Fault, FaultContext, Seen
 from harness.targets import Target
 
@@ -122,7 +122,10 @@ class ActiveFault:
         """Do it."""
         self._to(State.INJECTED)
         self._attempted = True
-        _api(self.fault.name, lambda: self.fault.inject(self.ctx, self.aim))
+        ctx = self.ctx
+        if ctx.cluster is not None:
+            ctx = replace(ctx, cluster=while_armed(ctx.cluster, self._deadmen))
+        _api(self.fault.name, lambda: self.fault.inject(ctx, self.aim))
         self._mark("injected", {})
 
     def prove(self) -> None:
