@@ -75,8 +75,9 @@ def ensure(
             source = _choose(source, upstream, show, required)
             todo = [*required, *(extra if optional or only is not None or source == "pull" else ())]
             show.say(f"bundle: {len(todo)} of {len(wanted)} components to make: {', '.join(s.name for s in todo)}")
-            _make_all(todo, show, source, upstream)
-            if only is None and not (_keep() if keep_caches is None else keep_caches):
+            keep = _keep() if keep_caches is None else keep_caches
+            _make_all(todo, show, source, upstream, keep=keep)
+            if only is None and not keep:
                 prune()
     return open_bundle(wanted)
 
@@ -138,7 +139,9 @@ def _choose(source: str, upstream: str, show: Show, todo: Collection[ComponentSp
     return source
 
 
-def _make_all(todo: list[ComponentSpec], show: Show, source: str, upstream: str) -> None:
+def _make_all(todo: list[ComponentSpec], show: Show, source: str, upstream: str, *, keep: bool) -> None:
+    from harness.bundle.build import drop_objects
+
     waiting = {s.name: s for s in todo}
     running: dict[Future[None], ComponentSpec] = {}
     registry = _Registry()
@@ -158,6 +161,9 @@ def _make_all(todo: list[ComponentSpec], show: Show, source: str, upstream: str)
                 for future in done:
                     spec = running.pop(future)
                     _settle(future, spec, show)
+                    recipe = spec.recipe_dir
+                    if not keep and all(s.recipe_dir != recipe for s in (*waiting.values(), *running.values())):
+                        drop_objects(recipe.name)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             registry.stop()

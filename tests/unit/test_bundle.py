@@ -263,6 +263,22 @@ def test_caches_go_unless_kept(machine: FakeRun, recipes: Path, keep: bool | Non
     assert cache.exists() is left
 
 
+def test_a_recipe_begins_with_the_library_that_the_first_has_compiled(machine: FakeRun, recipes: Path) -> None:
+    compiled = build.objects_dir(build.SEED) / "ab" / "ab12-d"
+    compiled.parent.mkdir(parents=True)
+    compiled.write_text("fmt.a")
+    build.seed_objects("early")
+    assert not build.objects_dir("early").exists(), "the first recipe is still at it"
+    (store.bundle_dir() / build.SEED).mkdir(parents=True)
+    store.write_stamp(build.SEED, key="k", origin="build")
+    build.seed_objects("late")
+    assert (build.objects_dir("late") / "ab" / "ab12-d").stat().st_ino == compiled.stat().st_ino
+    build.drop_objects("late")
+    build.drop_objects(build.SEED)
+    assert compiled.exists()
+    assert not build.objects_dir("late").exists()
+
+
 def test_auto_pulls_where_upstream_answers(machine: FakeRun, recipes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pull, "reachable", lambda upstream="": True)
     machine.answers["docker pull"] = "Digest: sha256:1"
