@@ -53,6 +53,8 @@ def impossible(kind: type[Fault], wanted: AttachedConfig) -> str:
         return f"{kind.name}: the servers beside an attached cluster are not ours"
     if "power" in kind.needs:
         return f"{kind.name}: an attached cluster's nodes have no power switch"
+    if "ssh" in kind.needs:
+        return f"{kind.name}: takes away what a node of an attached cluster is entered by"
     if "node" in kind.needs and not wanted.nodes:
         return f"{kind.name}: needs a way onto a node, and attached.nodes is empty"
     cluster = Cluster("attached", wanted.kubeconfig, (), namespaces=wanted.namespaces)

@@ -186,7 +186,8 @@ class Fault:
 
     name: ClassVar[str] = ""
     one_shot: ClassVar[bool] = False  # the platform heals it; there is nothing to revert
-    # What it needs of the cluster: `node` (a way onto nodes), `power` (their switch), `servers` (those beside it).
+    # What it needs of the cluster: `node` (a way onto nodes), `ssh` (one that does not go through Kubernetes, which the
+    # fault takes away), `power` (their switch), `servers` (those beside it).
     needs: ClassVar[tuple[str, ...]] = ("node",)
     api: ClassVar[tuple[str, ...]] = ()  # what it asks of the API besides reading: see `_rights.py`
     prove: ClassVar[Budget] = Budget(20, every_s=0.2)

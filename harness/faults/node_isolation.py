@@ -23,6 +23,7 @@ class Isolation(Fault):
     """
 
     name: ClassVar[str] = "node.isolation"
+    needs: ClassVar[tuple[str, ...]] = ("node", "ssh")
 
     node: str
 

@@ -24,6 +24,7 @@ class KubeletStop(Fault):
     """
 
     name: ClassVar[str] = "node.kubelet-stop"
+    needs: ClassVar[tuple[str, ...]] = ("node", "ssh")
     clear: ClassVar[Budget] = Budget(60, every_s=0.3)
 
     node: str

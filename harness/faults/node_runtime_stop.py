@@ -24,6 +24,7 @@ class RuntimeStop(Fault):
     """
 
     name: ClassVar[str] = "node.runtime-stop"
+    needs: ClassVar[tuple[str, ...]] = ("node", "ssh")
     clear: ClassVar[Budget] = Budget(60, every_s=0.3)
 
     node: str

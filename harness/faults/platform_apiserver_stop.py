@@ -15,6 +15,7 @@ class ApiServerStop(StaticPodStop):
     """Stop kube-apiserver on the control-plane node. Proof: its port does not answer there; control: the kubelet's does."""
 
     name: ClassVar[str] = "platform.apiserver-stop"
+    needs: ClassVar[tuple[str, ...]] = ("node", "ssh")
     component: ClassVar[str] = "kube-apiserver"
     program: ClassVar[str] = "kube-apiserver"
     health: ClassVar[str] = "https://127.0.0.1:6443/livez"

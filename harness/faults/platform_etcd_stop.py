@@ -15,6 +15,7 @@ class EtcdStop(StaticPodStop):
     """Stop etcd on the control-plane node. Proof: its port does not answer there; control: the kubelet's does."""
 
     name: ClassVar[str] = "platform.etcd-stop"
+    needs: ClassVar[tuple[str, ...]] = ("node", "ssh")
     component: ClassVar[str] = "etcd"
     program: ClassVar[str] = "etcd"
     health: ClassVar[str] = "http://127.0.0.1:2381/health"
