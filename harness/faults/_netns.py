@@ -61,6 +61,16 @@ def connects(
     return parse_connects(out)
 
 
+def merged(bursts: Sequence[Connects]) -> Connects:
+    """Several bursts as one."""
+    return Connects(
+        sum(b.tried for b in bursts),
+        sum(b.good for b in bursts),
+        tuple(ms for b in bursts for ms in b.good_ms),
+        tuple(ms for b in bursts for ms in b.bad_ms),
+    )
+
+
 def parse_connects(text: str) -> Connects:
     """Read what the script printed; raises `TargetError` when it printed nothing (a blind probe is no proof)."""
     found = re.findall(r"^(ok|no) (\d+)$", text, re.MULTILINE)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from harness.faults import _netns
 from harness.faults._model import Aim, Fault, FaultContext, Seen, Undo, Workload, register, require
 
-CONNECTS = 60
+BURST, ROUNDS = 20, 3  # more at once would be late on a busy machine because of their number alone
 CONTROL_LOST = 0.05
 ANSWER_S = 0.8  # shorter than TCP's first retransmission after 1 s: one lost packet is one failed connect
 
@@ -20,8 +20,8 @@ class Loss(Fault):
     """Lose each packet that the target receives from `source` with a given probability.
 
     Proof: the part of TCP connects whose first packet is not answered before its retransmission is `loss_pct`, within four
-    standard deviations of a sample of 60. Control: connects of the
-    same pod to another workload, as many at once as a third of these, all but one succeed.
+    standard deviations of a sample of 60 (three bursts of 20). Control: a burst of the same size from the same pod to
+    another workload, all but one succeed.
 
     Args:
         target: whose pods lose packets.
@@ -61,7 +61,7 @@ class Loss(Fault):
 
     def observe(self, ctx: FaultContext, aim: Aim) -> Seen:
         """The measured loss against the wanted one."""
-        found = _netns.probe(ctx, aim.facts, count=CONNECTS, each_s=ANSWER_S)
+        found = _netns.merged([_netns.probe(ctx, aim.facts, count=BURST, each_s=ANSWER_S) for _ in range(ROUNDS)])
         part = self.loss_pct / 100
         tolerance = 4 * math.sqrt(part * (1 - part) / found.tried)
         evidence: dict[str, Any] = {
@@ -72,7 +72,7 @@ class Loss(Fault):
         }
         if found.lost == 0 or abs(found.lost - part) > tolerance:
             return Seen(False, evidence)
-        control = _netns.probe_control(ctx, aim.facts, count=CONNECTS // 3, each_s=ANSWER_S)
+        control = _netns.probe_control(ctx, aim.facts, count=BURST, each_s=ANSWER_S)
         evidence |= {"control": _netns.control_name(aim.facts)}
         if control is not None:
             # A busy machine answers late too: then nothing can be told from lateness.
