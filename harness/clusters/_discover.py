@@ -41,9 +41,7 @@ def find_url(known: Known, services: list[Manifest], node_address: str) -> str:
         meta, spec = service["metadata"], service["spec"]
         if meta["name"] not in known.names and meta.get("labels", {}).get(NAME_LABEL) not in known.names:
             continue
-        port = next((p for p in spec.get("ports", []) if "http" in p.get("name", "http")), None)
-        if port is None:
-            continue
+        port = next((p for p in spec["ports"] if p.get("name", "http").startswith(("http", "web"))), spec["ports"][0])
         given = (service.get("status") or {}).get("loadBalancer", {}).get("ingress") or []
         if given:
             return f"http://{given[0].get('ip') or given[0].get('hostname')}:{port['port']}"

@@ -176,6 +176,13 @@ def test_a_component_is_found_by_name_or_label_where_this_machine_reaches_it(fou
     assert _discover.find_url(_discover.COMPONENTS[0], [found], "192.0.2.1") == url
 
 
+def test_the_operator_calls_the_port_web() -> None:
+    found = service("prometheus-k8s", 9090, 30090)
+    web = {"name": "web", "port": 9090, "nodePort": 30091}
+    found["spec"]["ports"] = [{"name": "reloader-web", "port": 8080, "nodePort": 30090}, web]
+    assert _discover.find_url(_discover.COMPONENTS[0], [found], "192.0.2.1") == "http://192.0.2.1:30091"
+
+
 def test_loki_may_be_absent_prometheus_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_discover, "answers", lambda url: "")
     kube = FakeKube({"Service": [service("prometheus", 9090, 1), service("alertmanager", 9093, 2)]})
