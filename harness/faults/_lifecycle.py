@@ -339,6 +339,20 @@ def _deferred_signals() -> Iterator[None]:
             signal.raise_signal(pending[0])
 
 
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM (a pipeline that is cancelled) ends the block as Ctrl-C does, so that the fault is reverted."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def begin(fault: Fault, ctx: FaultContext) -> ActiveFault:
     """Resolve, guard, and see that the detector is quiet; nothing is touched yet.
 
@@ -375,25 +389,26 @@ def injected(fault: Fault, ctx: FaultContext) -> Iterator[ActiveFault]:
         FaultNotReverted: the environment is dirty; what the body raised is its cause.
     """
     active = begin(fault, ctx)
-    failure: BaseException | None = None
-    try:
-        active.note()
-        active.arm()
-        active.inject()
-        active.prove()
-        yield active
-        active.check_held()
-    except BaseException as err:
-        failure = err
-        raise
-    finally:
-        with _deferred_signals():
-            try:
-                active.revert()
-            except FaultNotReverted as late:
-                if failure is not None and late.__cause__ is not None:
-                    late.add_note(f"the revert failed because of: {late.__cause__!r}")
-                raise late from (failure or late.__cause__)
+    with _terminable():
+        failure: BaseException | None = None
+        try:
+            active.note()
+            active.arm()
+            active.inject()
+            active.prove()
+            yield active
+            active.check_held()
+        except BaseException as err:
+            failure = err
+            raise
+        finally:
+            with _deferred_signals():
+                try:
+                    active.revert()
+                except FaultNotReverted as late:
+                    if failure is not None and late.__cause__ is not None:
+                        late.add_note(f"the revert failed because of: {late.__cause__!r}")
+                    raise late from (failure or late.__cause__)
 
 
 @contextlib.contextmanager

@@ -302,6 +302,15 @@ def test_ctrl_c_during_the_revert_waits_until_it_is_done(ctx: FaultContext, worl
     assert not world.armed
 
 
+def test_a_cancelled_pipeline_reverts_as_ctrl_c_does(ctx: FaultContext, world: World) -> None:
+    with pytest.raises(KeyboardInterrupt), injected(NoOp(world=world), ctx):
+        assert world.on
+        signal.raise_signal(signal.SIGTERM)
+    assert not world.on
+    assert not world.armed
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
 def test_an_early_dead_man_makes_the_fault_unproven(ctx: FaultContext, world: World) -> None:
     def hold() -> None:
         with injected(NoOp(world=world), ctx) as active:
