@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from harness.faults import _netns
+from harness.faults import _netns, _qdisc
 from harness.faults._model import Aim, Fault, FaultContext, Seen, Undo, Workload, register, require
 from harness.faults._pods import control_pod
 
@@ -61,13 +61,15 @@ class Bandwidth(Fault):
 
     def undo(self, ctx: FaultContext, aim: Aim) -> tuple[Undo, ...]:
         """Remove the queueing discipline that carries our handle."""
-        return tuple(Undo(e["node"], _undo_script(e["netns"], _handle(aim))) for e in aim.facts["ends"])
+        return tuple(
+            Undo(e["node"], _qdisc.undo_script(e["netns"], "tbf", _qdisc.handle(aim))) for e in aim.facts["ends"]
+        )
 
     def inject(self, ctx: FaultContext, aim: Aim) -> None:
         """A token bucket as the root of the pod's interface."""
         for e in aim.facts["ends"]:
             rate = f"rate {self.rate_kbit}kbit burst 4kb latency 50ms"
-            script = f"ip netns exec {e['netns']} tc qdisc add dev eth0 root handle {_handle(aim)}: tbf {rate}\n"
+            script = f"ip netns exec {e['netns']} tc qdisc add dev eth0 root handle {_qdisc.handle(aim)}: tbf {rate}\n"
             ctx.node(e["node"]).run(["sh"], stdin=script)
 
     def observe(self, ctx: FaultContext, aim: Aim) -> Seen:
@@ -93,17 +95,3 @@ class Bandwidth(Fault):
     def traces(self, ctx: FaultContext, aim: Aim) -> list[str]:
         """Queueing disciplines in these pods' networks."""
         return _netns.rules_with(ctx, aim.facts["ends"])
-
-
-def _handle(aim: Aim) -> str:
-    """A handle that is ours: 16 bits of the fault's id."""
-    return f"{int(aim.id[:4] or '1', 16) | 1:x}"
-
-
-def _undo_script(netns: str, handle: str) -> str:
-    inside = f"ip netns exec {netns} tc qdisc"
-    return (
-        f"[ -e /run/netns/{netns} ] || exit 0\n"
-        f"{inside} show dev eth0 | grep -q 'tbf {handle}:' || exit 0\n"
-        f"{inside} del dev eth0 root handle {handle}:\n"
-    )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from harness._errors import MachineNotReady
-from harness.faults import _netns, _nodetool
+from harness.faults import _netns, _nodetool, _qdisc
 from harness.faults._model import Aim, Fault, FaultContext, Seen, Undo, Workload, register, require
 
 QUEUE = 7  # in the pod's own network namespace; nothing else has queues there
@@ -17,10 +17,11 @@ ABLE = "iptables -t mangle -A INPUT -j NFQUEUE --queue-num 7 --queue-bypass"
 @register
 @dataclass(frozen=True, kw_only=True)
 class Latency(Fault):
-    """Hold back every packet that the target receives from `source`.
+    """Hold back the packets between the target and `source`, in one direction.
 
-    A delayer reads an NFQUEUE in the pod's network namespace; if it dies, packets pass at once. It works where the kernel
-    lacks netem, and for one peer only, which netem alone does not.
+    Where the nodes' kernel has netem, what the target sends to `source` is held back by it. Elsewhere a delayer reads an
+    NFQUEUE in the pod's network namespace, for what the target receives; if it dies, packets pass at once. Either way a
+    connect takes the delay longer; the mechanism is in the record.
     Proof: the median time of a TCP connect has grown by the delay, within a fifth of it, the jitter, and 15 ms. Control:
     connects of the same pod to another workload have not grown by half of it.
 
@@ -48,14 +49,17 @@ class Latency(Fault):
     def resolve(self, ctx: FaultContext) -> Aim:
         """Both sides' pods, and how quick connects are now; refused where the kernel has no packet queues."""
         facts = _netns.between(ctx, self.source, self.target, self.port)
-        for node in dict.fromkeys(e["node"] for e in facts["ends"]):
+        nodes = list(dict.fromkeys(e["node"] for e in facts["ends"]))
+        facts["netem"] = all(_qdisc.has_netem(ctx.node(n)) for n in nodes)
+        for node in () if facts["netem"] else nodes:
             if not ctx.node(node).run(["unshare", "-n", "sh", "-c", ABLE], check=False).ok:
                 raise MachineNotReady(
-                    "the node cannot hold packets back (NFQUEUE)", where=node, fix="a kernel that has it"
+                    "the node cannot hold packets back", where=node, fix="a kernel that has netem or NFQUEUE"
                 )
         facts["before_ms"] = self._median(ctx, facts)
         facts["control_before_ms"] = self._control(ctx, facts)
-        return Aim(_netns.hit_targets(ctx, self.target), "NFQUEUE + delayer in the pod's network namespace", facts)
+        how = "netem on the pod's interface" if facts["netem"] else "NFQUEUE + delayer in the pod's network namespace"
+        return Aim(_netns.hit_targets(ctx, self.target), how, facts)
 
     def _args(self, ip: str, port: int) -> list[str]:
         wait_ms = int(self.delay_ms + self.jitter_ms + 900)
@@ -77,14 +81,28 @@ class Latency(Fault):
         return float(_nodetool.ask(ctx, source["node"], args, netns=source["netns"]).get("median_ms", 0.0))
 
     def undo(self, ctx: FaultContext, aim: Aim) -> tuple[Undo, ...]:
-        """Remove our rules, then stop the delayers."""
+        """Remove our queueing discipline; or our rules, and then stop the delayers."""
+        if aim.facts["netem"]:
+            own = _qdisc.handle(aim)
+            return tuple(Undo(e["node"], _qdisc.undo_script(e["netns"], "prio", own)) for e in aim.facts["ends"])
         return tuple(
             Undo(u.where, f"({u.script.rstrip()}\n) || exit 1\n{_nodetool.stop_unit_line(f'{aim.mark}-delay-{n}')}\n")
             for n, u in enumerate(_netns.rules_undo(aim))
         )
 
     def inject(self, ctx: FaultContext, aim: Aim) -> None:
-        """Start the delayers, then send packets to them."""
+        """Hold back what the target sends to the source; or start the delayers, then send them what it receives."""
+        if aim.facts["netem"]:
+            for end in aim.facts["ends"]:
+                script = _qdisc.add_netem_script(
+                    end["netns"],
+                    _qdisc.handle(aim),
+                    aim.facts["peers"],
+                    delay_ms=self.delay_ms,
+                    jitter_ms=self.jitter_ms,
+                )
+                ctx.node(end["node"]).run(["sh"], stdin=script)
+            return
         queue = f"-j NFQUEUE --queue-num {QUEUE} --queue-bypass"
         rules = [f"-t mangle -I INPUT -s {ip} -m comment --comment {aim.mark} {queue}" for ip in aim.facts["peers"]]
         for n, end in enumerate(aim.facts["ends"]):
