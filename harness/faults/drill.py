@@ -162,6 +162,19 @@ def shop(kube: Kube) -> None:
     settle(kube)
 
 
+def kubelets(ctx: FaultContext) -> None:
+    """Wait until every node's kubelet answers: one that was rebooted counts as Ready for a while without it."""
+    ask = ["curl", "-fsS", "-m", "1", "-o", "/dev/null", "http://127.0.0.1:10248/healthz"]
+
+    def silent() -> list[str]:
+        try:
+            return [n.name for n in ctx.cluster.nodes if not n.run(ask, check=False).ok]
+        except HarnessError as err:
+            return [str(err)]
+
+    wait_for("all kubelets answer", silent, lambda names: not names, READY)
+
+
 def settle(kube: Kube) -> None:
     """Wait until the drill's pods are all ready again, and no more than they should be."""
 
@@ -288,6 +301,7 @@ def _forkserver() -> Iterator[None]:
 
 def drill(name: str, ctx: FaultContext, steps: tuple[str, ...] = STEPS) -> Row:
     """The whole drill of one fault."""
+    kubelets(ctx)
     row = live_once(name, ctx)
     settle(ctx.kube)
     for step in steps:
@@ -295,6 +309,7 @@ def drill(name: str, ctx: FaultContext, steps: tuple[str, ...] = STEPS) -> Row:
         row.healed_s[step] = seconds
         if trouble:
             row.trouble.append(trouble)
+        kubelets(ctx)
         settle(ctx.kube)
     return row
 
