@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import resource
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -344,6 +345,7 @@ def telling(
     )
     context = Context(profile, known_alerts).with_rules()
     story = Story(platform, boutique, release, history, faults(history), context, git_changed)
+    before = resource.getrusage(resource.RUSAGE_SELF)
     try:
         with contextlib.ExitStack() as running:
             running.enter_context(watch(history, boutique, lambda: story.release))
@@ -358,6 +360,9 @@ def telling(
         history.mark("story", "error", text=f"{type(err).__name__}: {err}")
         raise
     finally:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        cpu_s = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+        history.mark("story", "cost", cpu_s=round(cpu_s, 2), peak_memory_bytes=used.ru_maxrss * 1024)
         history.close()
 
 

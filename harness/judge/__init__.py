@@ -289,6 +289,10 @@ def _about(facts: Facts) -> dict[str, Any]:
     faults = list(facts.history.of("fault", "injected"))
     about["faults"] = sorted({str(r.data.get("fault")) for r in faults})
     about["mechanisms"] = sorted({str(r.data.get("mechanism")) for r in faults if r.data.get("mechanism")})
+    cost = facts.history.last("story", "cost")
+    waited = facts.history.last("story", "phase", name="end")
+    if cost is not None:
+        about["cost"] = {**cost.data, "after_last_wait_s": round(cost.t_s - waited.t_s, 2) if waited else None}
     about["blast_radius"] = list(facts.blast_radius)
     about["run"] = facts.history.header.run
     about["start_wall_s"] = facts.history.header.start_wall_s

@@ -161,6 +161,7 @@ def _view(result: ScenarioResult, history: History | None) -> View:
         ("mechanism", ", ".join(about.get("mechanisms") or ())),
         ("images", about.get("image_path")),
         ("recorded", secs(result.duration_s)),
+        ("runner", _cost(result)),
     ]
     chart, alt, moments, events, logs = "", "", [], [], []
     if history is not None:
@@ -245,3 +246,11 @@ def _trends(trends: Mapping[str, Sequence[Past]], stats: Mapping[str, Stat]) -> 
         text = f"{title}, median of the last {len(runs)} runs: {values}; this run: {secs(now_s) if now_s is not None else 'none'}"
         found.append((json.dumps(charts.trend(name, title, runs, now_s), separators=(",", ":")), text, title))
     return found
+
+
+def _cost(result: ScenarioResult) -> str:
+    """What the runner, its recorders and its probe needed."""
+    cost = result.about.get("cost")
+    if not cost:
+        return ""
+    return f"{cost['cpu_s']:.1f} s of processor, {cost['peak_memory_bytes'] / 2**20:.0f} MiB"
