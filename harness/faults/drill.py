@@ -237,6 +237,9 @@ class _Tripwire:
     def now_s(self) -> float:
         return 0.0
 
+    def at_wall(self, wall_s: float) -> float:
+        return 0.0
+
     def mark(self, source: str, event: str, **_: Any) -> None:
         if source == "fault" and event == self._step:
             _die()
