@@ -32,7 +32,7 @@ from harness._wait import Budget, wait_for
 from harness.boutique.deploy import Boutique, Release, app_state, deploy
 from harness.env import current_env
 from harness.faults import FaultContext, Object, Workload, _journal, catalogue
-from harness.faults._context import platform_context
+from harness.faults._context import PLATFORM, platform_context
 from harness.faults._deadman import leftovers, place
 from harness.faults._lifecycle import ActiveFault, State, injected
 from harness.faults._model import Aim, Fault
@@ -176,13 +176,16 @@ def kubelets(ctx: FaultContext) -> None:
 
 
 def settle(kube: Kube) -> None:
-    """Wait until the drill's pods are all ready again, and no more than they should be."""
+    """Wait until the drill's pods and the platform's are all ready again, and no more than they should be."""
 
     def missing() -> str:
-        going = [p for p in kube.list("Pod", NAMESPACE) if p["metadata"].get("deletionTimestamp")]
-        return workloads_ready(kube, NAMESPACE) or (f"{len(going)} pods going" if going else "")
+        found = []
+        for space in (NAMESPACE, *(p for p in PLATFORM if p != "platform-server")):
+            going = [p for p in kube.list("Pod", space) if p["metadata"].get("deletionTimestamp")]
+            found += [workloads_ready(kube, space), f"{len(going)} pods of {space} going" if going else ""]
+        return ", ".join(f for f in found if f)
 
-    wait_for("the drill's pods ready", missing, lambda text: text == "", READY)
+    wait_for("the drill's and the platform's pods ready", missing, lambda text: text == "", READY)
 
 
 def live_once(name: str, ctx: FaultContext) -> Row:
