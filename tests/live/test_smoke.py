@@ -50,3 +50,19 @@ def test_the_report_is_whole(run: tuple[subprocess.CompletedProcess[str], Path])
     """The page, the results and the JUnit file are there."""
     for name in ("report.html", "results.json", "junit.xml"):
         assert (run[1] / name).stat().st_size > 500
+
+
+def test_everything_in_the_history_is_documented(run: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    """Who writes a check reads docs/reference/history.md: each source, event and field that a real run wrote is there."""
+    known: dict[tuple[str, str], set[str]] = {}
+    for line in (ROOT / "docs" / "reference" / "history.md").read_text().splitlines():
+        row = re.match(r"\| (\w+) \| ([^|]+) \| (.*)\|", line)
+        for event in re.findall(r"`(\w+)`", row.group(2)) if row else ():
+            known.setdefault((row.group(1), event), set()).update(re.findall(r"\w+", row.group(3)))  # type: ignore[union-attr]
+    unknown = set()
+    for path in run[1].glob("scenarios/*/history.jsonl"):
+        for text in path.read_text().splitlines()[1:]:
+            record = json.loads(text)
+            kind = record["source"], record["event"]
+            unknown |= {(*kind, key) for key in record.get("data", {}) if key not in known.get(kind, set())}
+    assert unknown == set()
