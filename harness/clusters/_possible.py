@@ -35,6 +35,7 @@ READ = (
     "get,list,watch endpointslices.discovery.k8s.io",
     "get,list,watch ingresses.networking.k8s.io",
     "get,list,watch networkpolicies.networking.k8s.io",
+    "get,list,watch networkpolicies.crd.projectcalico.org",
     "get,list,watch poddisruptionbudgets.policy",
     "get,list,watch horizontalpodautoscalers.autoscaling",
     "get,list,watch applications.argoproj.io",

@@ -23,8 +23,8 @@ def has_netem(node: Node) -> bool:
 
 
 def handle(aim: Aim) -> str:
-    """A handle that is ours: 16 bits of the fault's id."""
-    return f"{int(aim.id[:4] or '1', 16) | 1:x}"
+    """A handle that is ours, from the fault's id; never 0 or ffff, which are the kernel's."""
+    return f"{(int(aim.id[:4] or '1', 16) & 0x7FFF) | 1:x}"
 
 
 def add_netem_script(netns: str, own: str, peers: Sequence[str], *, delay_ms: float, jitter_ms: float) -> str:

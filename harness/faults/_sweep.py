@@ -15,7 +15,7 @@ ANSWER_BUDGET = Budget(60, every_s=1)
 LABELLED = (
     ("ValidatingAdmissionPolicyBinding", "admissionregistration.k8s.io/v1"),
     ("ValidatingAdmissionPolicy", "admissionregistration.k8s.io/v1"),
-    ("NetworkPolicy", "networking.k8s.io/v1"),
+    ("NetworkPolicy", "crd.projectcalico.org/v1"),
     ("ConfigMap", "v1"),
     ("Pod", "v1"),
 )
@@ -106,9 +106,15 @@ def places(ctx: FaultContext) -> list[Place]:
 
 
 def _labelled(ctx: FaultContext, living: set[str]) -> list[Swept]:
+    from kubernetes.dynamic.exceptions import ResourceNotFoundError
+
     done = []
     for kind, version in LABELLED:
-        for live in ctx.kube.list(kind, labels=LABEL, api_version=version):
+        try:
+            found = ctx.kube.list(kind, labels=LABEL, api_version=version)
+        except ResourceNotFoundError:
+            continue  # a cluster without Calico
+        for live in found:
             meta = live["metadata"]
             if meta["labels"][LABEL] in living:
                 continue

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from harness.faults import _netns
 from harness.faults._kubectl import kubectl_undo
-from harness.faults._model import LABEL, Aim, Fault, FaultContext, Seen, Undo, Workload, register, require
+from harness.faults._model import LABEL, Aim, FaultContext, Undo, register
+from harness.faults._paths import PathFault
 
 KIND = "NetworkPolicy"
 VERSION = "crd.projectcalico.org/v1"
@@ -16,7 +17,7 @@ RESOURCE = "networkpolicies.crd.projectcalico.org"
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class DenyAll(Fault):
+class DenyAll(PathFault):
     """Deny all traffic from and to the target's pods, by a Calico policy that comes before all others.
 
     A NetworkPolicy of Kubernetes can only allow more, so where other policies allow a path it could not take it away. Open
@@ -30,20 +31,11 @@ class DenyAll(Fault):
     """
 
     name: ClassVar[str] = "network.deny-all"
-    api: ClassVar[tuple[str, ...]] = ("create,patch,delete networkpolicies.networking.k8s.io",)
-
-    target: Workload
-    source: Workload
-    port: int = 0
-
-    def validate(self) -> None:
-        """Check the port."""
-        require(0 <= self.port <= 65535, f"{self.name}: port", self.port, "0 to 65535")
+    api: ClassVar[tuple[str, ...]] = ("create,patch,delete networkpolicies.crd.projectcalico.org",)
 
     def resolve(self, ctx: FaultContext) -> Aim:
         """Both sides' pods, their network namespaces and addresses."""
-        facts = _netns.between(ctx, self.source, self.target, self.port)
-        return Aim(_netns.hit_targets(ctx, self.target), "Calico NetworkPolicy, order 1, Deny", facts)
+        return self.aim(ctx, "Calico NetworkPolicy, order 1, Deny")
 
     def undo(self, ctx: FaultContext, aim: Aim) -> tuple[Undo, ...]:
         """Delete the policy."""
@@ -59,15 +51,6 @@ class DenyAll(Fault):
         ctx.kube.apply({"apiVersion": VERSION, "kind": KIND, "metadata": meta, "spec": spec})
         for end in aim.facts["ends"]:
             _netns.forget_connections(ctx, end, [end["ip"]])
-
-    def observe(self, ctx: FaultContext, aim: Aim) -> Seen:
-        """Does a connect get through?"""
-        found = _netns.probe(ctx, aim.facts, count=2, each_s=0.7)
-        evidence: dict[str, Any] = {"connects": found.tried, "answered": found.good}
-        if found.good:
-            return Seen(False, evidence)
-        evidence |= {"control": _netns.control_name(aim.facts), "control_good": _netns.control_good(ctx, aim.facts)}
-        return Seen(evidence["control_good"], evidence)
 
     def traces(self, ctx: FaultContext, aim: Aim) -> list[str]:
         """Policies of ours."""

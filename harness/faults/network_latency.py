@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from harness._errors import MachineNotReady
 from harness.faults import _netns, _nodetool, _qdisc
-from harness.faults._model import Aim, Fault, FaultContext, Seen, Undo, Workload, register, require
+from harness.faults._model import Aim, FaultContext, Seen, Undo, register, require
+from harness.faults._paths import PathFault
 
 QUEUE = 7  # in the pod's own network namespace; nothing else has queues there
 SAMPLES = 15
@@ -16,7 +17,7 @@ ABLE = "iptables -t mangle -A INPUT -j NFQUEUE --queue-num 7 --queue-bypass"
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class Latency(Fault):
+class Latency(PathFault):
     """Hold back the packets between the target and `source`, in one direction.
 
     Where the nodes' kernel has netem, what the target sends to `source` is held back by it. Elsewhere a delayer reads an
@@ -35,14 +36,12 @@ class Latency(Fault):
 
     name: ClassVar[str] = "network.latency"
 
-    target: Workload
-    source: Workload
     delay_ms: float = 100.0
     jitter_ms: float = 0.0
-    port: int = 0
 
     def validate(self) -> None:
-        """Check the times."""
+        """Check the times and the port."""
+        super().validate()
         require(20 <= self.delay_ms <= 10_000, f"{self.name}: delay_ms", self.delay_ms, "20 to 10000")
         require(0 <= self.jitter_ms <= self.delay_ms, f"{self.name}: jitter_ms", self.jitter_ms, "0 to delay_ms")
 

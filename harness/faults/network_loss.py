@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from harness.faults import _netns
-from harness.faults._model import Aim, Fault, FaultContext, Seen, Undo, Workload, register, require
+from harness.faults._model import Aim, FaultContext, Seen, register, require
+from harness.faults._paths import PathFault
 
 BURST, ROUNDS = 20, 3  # more at once would be late on a busy machine because of their number alone
 CONTROL_LOST = 0.05
@@ -16,7 +17,7 @@ ANSWER_S = 0.8  # shorter than TCP's first retransmission after 1 s: one lost pa
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class Loss(Fault):
+class Loss(PathFault):
     """Lose each packet that the target receives from `source` with a given probability.
 
     Proof: the part of TCP connects whose first packet is not answered before its retransmission is `loss_pct`, within four
@@ -32,25 +33,18 @@ class Loss(Fault):
 
     name: ClassVar[str] = "network.loss"
 
-    target: Workload
-    source: Workload
     loss_pct: float = 30.0
-    port: int = 0
 
     def validate(self) -> None:
-        """Check the loss."""
+        """Check the loss and the port."""
+        super().validate()
         require(
             10 <= self.loss_pct <= 95, f"{self.name}: loss_pct", self.loss_pct, "10 to 95 (network.partition is 100)"
         )
 
     def resolve(self, ctx: FaultContext) -> Aim:
         """Both sides' pods, their network namespaces and addresses."""
-        facts = _netns.between(ctx, self.source, self.target, self.port)
-        return Aim(_netns.hit_targets(ctx, self.target), f"iptables statistic, {self.loss_pct:g} %", facts)
-
-    def undo(self, ctx: FaultContext, aim: Aim) -> tuple[Undo, ...]:
-        """Remove our rules."""
-        return _netns.rules_undo(aim)
+        return self.aim(ctx, f"iptables statistic, {self.loss_pct:g} %")
 
     def inject(self, ctx: FaultContext, aim: Aim) -> None:
         """A rule for each address of the other side."""
@@ -78,7 +72,3 @@ class Loss(Fault):
             # A busy machine answers late too: then nothing can be told from lateness.
             evidence["control_loss_pct"] = round(control.lost * 100, 1)
         return Seen(control is None or control.lost <= CONTROL_LOST, evidence)
-
-    def traces(self, ctx: FaultContext, aim: Aim) -> list[str]:
-        """Rules of ours in these pods' networks."""
-        return _netns.rules_with(ctx, aim.facts["ends"])

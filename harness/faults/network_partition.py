@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from harness.faults import _netns
-from harness.faults._model import Aim, Fault, FaultContext, Seen, Undo, Workload, register, require
+from harness.faults._model import Aim, FaultContext, register, require
+from harness.faults._paths import PathFault
 
 DIRECTIONS = ("both", "in", "out")
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class Partition(Fault):
+class Partition(PathFault):
     """Drop the packets between two workloads, open connections included.
 
     Proof: TCP connects from a pod of `source` to the target's pods get no answer. Control: the same pod still reaches a
@@ -28,24 +29,16 @@ class Partition(Fault):
 
     name: ClassVar[str] = "network.partition"
 
-    target: Workload
-    source: Workload
     direction: str = "both"
-    port: int = 0
 
     def validate(self) -> None:
         """Check the direction and the port."""
+        super().validate()
         require(self.direction in DIRECTIONS, f"{self.name}: direction", self.direction, ", ".join(DIRECTIONS))
-        require(0 <= self.port <= 65535, f"{self.name}: port", self.port, "0 to 65535")
 
     def resolve(self, ctx: FaultContext) -> Aim:
         """Both sides' pods, their network namespaces and addresses."""
-        facts = _netns.between(ctx, self.source, self.target, self.port)
-        return Aim(_netns.hit_targets(ctx, self.target), f"iptables DROP in the pod's network, {self.direction}", facts)
-
-    def undo(self, ctx: FaultContext, aim: Aim) -> tuple[Undo, ...]:
-        """Remove our rules."""
-        return _netns.rules_undo(aim)
+        return self.aim(ctx, f"iptables DROP in the pod's network, {self.direction}")
 
     def inject(self, ctx: FaultContext, aim: Aim) -> None:
         """A rule for each address and direction."""
@@ -57,16 +50,3 @@ class Partition(Fault):
                 rules.append(f"-I OUTPUT -d {ip} -m comment --comment {aim.mark} -j DROP")
         for end in aim.facts["ends"]:
             _netns.run_rules(ctx, end, rules)
-
-    def observe(self, ctx: FaultContext, aim: Aim) -> Seen:
-        """Does a connect get through?"""
-        found = _netns.probe(ctx, aim.facts, count=2, each_s=0.7)
-        evidence: dict[str, Any] = {"connects": found.tried, "answered": found.good}
-        if found.good:
-            return Seen(False, evidence)
-        evidence |= {"control": _netns.control_name(aim.facts), "control_good": _netns.control_good(ctx, aim.facts)}
-        return Seen(evidence["control_good"], evidence)
-
-    def traces(self, ctx: FaultContext, aim: Aim) -> list[str]:
-        """Rules of ours in these pods' networks."""
-        return _netns.rules_with(ctx, aim.facts["ends"])

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from harness.faults import _netns
-from harness.faults._model import Aim, Fault, FaultContext, Seen, Undo, Workload, register, require
+from harness.faults._model import Aim, FaultContext, Seen, register
+from harness.faults._paths import PathFault
 
 AT_ONCE_MS = 700
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class Reset(Fault):
+class Reset(PathFault):
     """Answer what `source` sends to the target with TCP resets.
 
     Proof: connects fail at once, not by a time-out. Control: the same pod still reaches another workload.
@@ -26,22 +27,9 @@ class Reset(Fault):
 
     name: ClassVar[str] = "network.reset"
 
-    target: Workload
-    source: Workload
-    port: int = 0
-
-    def validate(self) -> None:
-        """Check the port."""
-        require(0 <= self.port <= 65535, f"{self.name}: port", self.port, "0 to 65535")
-
     def resolve(self, ctx: FaultContext) -> Aim:
         """Both sides' pods, their network namespaces and addresses."""
-        facts = _netns.between(ctx, self.source, self.target, self.port)
-        return Aim(_netns.hit_targets(ctx, self.target), "iptables REJECT --reject-with tcp-reset", facts)
-
-    def undo(self, ctx: FaultContext, aim: Aim) -> tuple[Undo, ...]:
-        """Remove our rules."""
-        return _netns.rules_undo(aim)
+        return self.aim(ctx, "iptables REJECT --reject-with tcp-reset")
 
     def inject(self, ctx: FaultContext, aim: Aim) -> None:
         """A rule for each address of the other side."""
@@ -63,7 +51,3 @@ class Reset(Fault):
             return Seen(False, evidence)
         evidence |= {"control": _netns.control_name(aim.facts), "control_good": _netns.control_good(ctx, aim.facts)}
         return Seen(evidence["control_good"], evidence)
-
-    def traces(self, ctx: FaultContext, aim: Aim) -> list[str]:
-        """Rules of ours in these pods' networks."""
-        return _netns.rules_with(ctx, aim.facts["ends"])

@@ -77,7 +77,7 @@ def running(*args: str) -> Iterator[subprocess.Popen[str]]:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_runner_reverts(ctx: FaultContext, how: signal.Signals) -> None:
     """Ctrl-C, and a pipeline that is cancelled."""
-    with running(*PARTITION, "--hold", "120s") as process:
+    with running(*PARTITION, "--for", "120s") as process:
         assert rules(ctx)
         process.send_signal(how)
         assert process.wait(60) == 130
@@ -87,7 +87,7 @@ def test_an_interrupted_runner_reverts(ctx: FaultContext, how: signal.Signals) -
 
 def test_what_a_killed_runner_left_is_found_and_undone_at_once(ctx: FaultContext) -> None:
     """SIGKILL, and `harness sweep` long before the dead-man's deadline."""
-    with running(*PARTITION, "--hold", "120s") as process:
+    with running(*PARTITION, "--for", "120s") as process:
         process.kill()
         process.wait(10)
     assert rules(ctx), "its lease is 30 s: it is still on"
@@ -100,7 +100,7 @@ def test_what_a_killed_runner_left_is_found_and_undone_at_once(ctx: FaultContext
 
 def test_a_second_run_is_refused_and_told_who_the_first_is(ctx: FaultContext) -> None:
     """A Lease in the cluster; the second touches nothing."""
-    with running(*PARTITION, "--hold", "120s") as first:
+    with running(*PARTITION, "--for", "120s") as first:
         uids = {p["metadata"]["uid"] for p in ctx.kube.list("Pod", SPACE)}
         second = subprocess.run(
             [HARNESS, "faults", "run", "pod.kill", "--set", f"target={SPACE}/callee"],
@@ -225,8 +225,8 @@ def test_outside_the_allow_list_nothing_is_armed(ctx: FaultContext) -> None:
         (["pod.kil", "--set", "target=a/b"], 2, "no fault is called 'pod.kil'"),
         (["pod.kill"], 2, "needs target"),
         (["pod.kill", "--set", "aim=a/b"], 2, "has no field 'aim'"),
-        ([*PARTITION, "--hold", "0s"], 2, "a duration cannot be '0s'"),
-        ([*PARTITION, "--hold", "-5s"], 2, "a duration cannot be '-5s'"),
+        ([*PARTITION, "--for", "0s"], 2, "a duration cannot be '0s'"),
+        ([*PARTITION, "--for", "-5s"], 2, "a duration cannot be '-5s'"),
         (["network.loss", *PARTITION[1:], "--set", "loss_pct=140"], 2, "loss_pct"),
         (["pod.kill", "--set", f"target={SPACE}/nobody"], 1, "no running pod"),
         (["pod.kill", "--set", "target=no-such-namespace/cart"], 1, ""),

@@ -17,8 +17,9 @@ from harness._run import Completed
 from harness.cli import faults as cli
 from harness.clusters.base import Cluster
 from harness.env import Env
-from harness.faults import Aim, Fault, FaultContext, Workload, _netns, _units, catalogue
+from harness.faults import Aim, Fault, FaultContext, Workload, _netns, _units, catalogue, network_deny_all
 from harness.faults._scaled import Scaled
+from harness.faults._sweep import LABELLED
 from harness.targets import Allowed, Target
 
 KINDS = catalogue()
@@ -254,6 +255,12 @@ def test_load_units_carry_the_faults_id() -> None:
     aim = Aim((NODE,), "", id="abcd1234")
     assert _units.unit(aim) == "rh-abcd1234-load.service"
     assert "rh-abcd1234-load.service" in _units.undo("w1", aim).script
+
+
+def test_the_sweep_looks_for_the_policy_that_deny_all_makes_and_we_ask_for_the_rights() -> None:
+    assert (network_deny_all.KIND, network_deny_all.VERSION) in LABELLED
+    (asked,) = network_deny_all.DenyAll.api
+    assert asked.endswith(network_deny_all.RESOURCE)
 
 
 # --- the command line

@@ -96,6 +96,11 @@ def test_the_undo_removes_our_discipline_and_no_other() -> None:
     assert "qdisc del dev eth0 root handle 3d29:" in undo.script
 
 
+@pytest.mark.parametrize("fault_id", ["ffff0000", "00000000", "fffe1234"])
+def test_a_handle_is_never_one_of_the_kernels_own(fault_id: str) -> None:
+    assert _qdisc.handle(Aim((), "", {}, id=fault_id)) not in {"0", "ffff"}
+
+
 def test_handles_of_two_faults_differ() -> None:
     aims = [Aim((), "", {}, id=i) for i in ("3d29c9b0", "aaaa0000")]
     assert len({_qdisc.handle(a) for a in aims}) == 2
