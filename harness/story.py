@@ -338,6 +338,7 @@ def telling(
             "for_s": profile.for_s,
             "group_wait_s": profile.group_wait_s,
             "resolve_s": profile.resolve_s,
+            "watchdog_s": profile.watchdog_s,
             "alert_for_s": alert_for_s(profile),
         },
         image_path=platform.bundle.origin("boutique"),

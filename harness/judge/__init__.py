@@ -5,7 +5,8 @@ The words of a contract, as scenarios write them:
     must_fire("CartServiceDown"), must_resolve("CartServiceDown"), must_not_fire("FrontendDown"),
     nothing_else_fires(), heals("Deployment", "cartservice"), recovers("cartservice"),
     users(phase="fault", errors_below=0.05), no_outage(), outage_seen(at_least_s=1),
-    released("v2"), rolled_back(), log_contains("..."), log_never("panic"), may_be_blind("log"), untouched()
+    released("v2"), rolled_back(), log_contains("..."), log_never("panic"), may_be_blind("log"), untouched(),
+    watchdog_silent(), stays_below("memory", 64e6, app="cartservice")
 
 Budgets come from the profile; `within_s` is for the rare clause that must be tighter or wider.
 """
@@ -38,10 +39,12 @@ from harness.judge.integrity import (
     fault_doubt,
     record_doubt,
 )
+from harness.judge.metrics import StaysBelow
 from harness.judge.profiles import PROFILES, Profile, profile
 from harness.judge.recovery import Recovers
 from harness.judge.users import LogContains, LogNever, NoOutage, OutageSeen, Users, stats, within
 from harness.judge.verdict import Evidence, Finding, Rung, Verdict, merge
+from harness.judge.watchdog import WatchdogSilent
 
 __all__ = [
     "PROFILES",
@@ -75,10 +78,12 @@ __all__ = [
     "recovers",
     "released",
     "rolled_back",
+    "stays_below",
     "stored_contract",
     "untouched",
     "users",
     "validate",
+    "watchdog_silent",
 ]
 
 
@@ -154,9 +159,19 @@ def log_never(text: str, *, app: object = "") -> Clause:
     return LogNever(text, target_name(app))
 
 
+def stays_below(metric: str, limit: float, *, app: object = "", phase: str = "") -> Clause:
+    """The metric (`cpu`, `memory`, `restarts`, `requests`, `node-cpu`) stays below the limit."""
+    return StaysBelow(metric, limit, target_name(app), phase)
+
+
 def may_be_blind(*names: str) -> Clause:
     """The story blinds these sources itself: `prom`, `alertmanager`, `receiver`, `argocd`, `live`, `log`, `k8s`, `probe`."""
     return MayBeBlind(names)
+
+
+def watchdog_silent() -> Clause:
+    """The fault takes the alerting itself away, and on-call notices by the Watchdog's silence."""
+    return WatchdogSilent()
 
 
 def untouched() -> Clause:
@@ -259,6 +274,7 @@ def _completed(contract: Sequence[Clause]) -> list[Clause]:
     """The contract with the clauses that every contract has."""
     named = tuple(sorted({c.alert for c in contract if isinstance(c, MustFire | MustResolve)}))
     blind = tuple(n for c in contract if isinstance(c, MayBeBlind) for n in c.names)
+    blind += ("watchdog",) if any(isinstance(c, WatchdogSilent) for c in contract) else ()
     needed = tuple(dict.fromkeys(s for c in contract for s in c.sources()))
     own = [replace(c, named=named) if isinstance(c, NothingElseFires) else c for c in contract]
     quiet = any(isinstance(c, Untouched) for c in contract)

@@ -25,7 +25,10 @@ NAMES = {
     "probe": "the user probe",
     "load": "the load",
     "k8s": "the Kubernetes watch",
+    "watchdog": "on-call, who should hear the Watchdog,",
 }
+WATCHDOG = "Watchdog"
+WATCHDOG_MISSED = 2  # silent: not heard for this many times the interval in which it is repeated
 ALERT_SOURCES = ("prom", KSM, "alertmanager", "receiver")
 
 
@@ -197,8 +200,26 @@ class Facts:
     @cached_property
     def watchdog_fires(self) -> bool:
         """Whether the alert that must always fire is firing, and never stopped."""
-        states = [r.data.get("state") for r in self.history.of("prom", "alert") if r.data.get("name") == "Watchdog"]
+        states = [r.data.get("state") for r in self.history.of("prom", "alert") if r.data.get("name") == WATCHDOG]
         return bool(states) and states[-1] == "firing" and "inactive" not in states
+
+    @cached_property
+    def watchdog_every_s(self) -> float | None:
+        """How often on-call is told that alerting works; None when the history does not say."""
+        every_s = (self.start.get("timing") or {}).get("watchdog_s")
+        return None if every_s is None else float(every_s)
+
+    @property
+    def watchdog_limit_s(self) -> float:
+        """Not hearing the Watchdog for longer than this is silence."""
+        return WATCHDOG_MISSED * (self.watchdog_every_s or float("inf"))
+
+    def watchdog_silences(self) -> list[Gap]:
+        """Where on-call did not hear the Watchdog for longer than its limit."""
+        heard = [r.t_s for r in self.deliveries("firing", WATCHDOG)]
+        points = [0.0, *(t for t in heard if 0.0 < t < self.end_s), self.end_s]
+        why = "it was not delivered: no other alert would have been"
+        return [Gap("watchdog", a, b, why) for a, b in pairwise(points) if b - a > self.watchdog_limit_s]
 
     # --- alerts --------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from harness.judge.contract import Clause, Context, at, blind_text, clause
 from harness.judge.facts import NAMES, Facts, clock_steps
 from harness.judge.users import load_doubt, stats, within
 from harness.judge.verdict import Finding, Verdict
+from harness.judge.watchdog import unexpected_silence
 
 BASELINE_ERRORS = 0.05
 
@@ -76,6 +77,8 @@ class SourcesSaw(Clause):
         """No gap in any of them."""
         needed = [s for s in self.needed if s not in self.may_be_blind]
         gaps = facts.blind(needed, facts.attempted_s, facts.end_s)
+        if "watchdog" not in self.may_be_blind:
+            gaps += unexpected_silence(facts, needed)
         doubt = blind_text(gaps) if gaps else load_doubt(facts, facts.end_s)
         if doubt:
             return self.unknown(doubt, evidence=tuple(at(g.start_s, str(g)) for g in gaps[:20]))

@@ -44,6 +44,11 @@ class Profile:
         """The `for` of that alert's rule."""
         return self.alert_for_s.get(alert, self.for_s)
 
+    @property
+    def watchdog_s(self) -> float:
+        """Alertmanager tells on-call this often that alerting works."""
+        return max(30.0, 2 * self.resolve_s)
+
     def noticed_s(self) -> float:
         """At most this long until a change has been scraped and evaluated: both, and one interval of each."""
         return 2 * (self.scrape_s + self.eval_s)

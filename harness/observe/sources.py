@@ -11,6 +11,7 @@ from harness.observe.argocd import argocd_recorders
 from harness.observe.k8s import kubernetes
 from harness.observe.live import KINDS, Live, live_recorders
 from harness.observe.logs import LogRecorder
+from harness.observe.metrics import MetricsRecorder
 from harness.observe.probe import Probe, ProbeSpec
 from harness.observe.prometheus import AlertmanagerRecorder, PrometheusRecorder
 from harness.observe.receiver import ReceiverRecorder
@@ -76,6 +77,7 @@ def recorders(sources: Sources) -> Observed:
         found += argocd_recorders(api, sources.app, sources.argocd_namespace)
     if sources.prometheus_url:
         found.append(PrometheusRecorder(sources.prometheus_url))
+        found.append(MetricsRecorder(sources.prometheus_url, sources.namespace))
     if sources.alertmanager_url:
         found.append(AlertmanagerRecorder(sources.alertmanager_url))
     if sources.receiver_url:

@@ -17,7 +17,7 @@ def install(ctx: StackContext) -> None:
         node_port=monitoring.PORTS["alertmanager"],
         receiver_url=ctx.facts["receiver_url"],
         watchdog=rules.WATCHDOG,
-        watchdog_repeat_s=max(30.0, 2 * ctx.profile.resolve_s),
+        watchdog_repeat_s=ctx.profile.watchdog_s,
     )
 
 

@@ -55,7 +55,7 @@ class Story:
             app="boutique-w0",
             overlay=self.overlay,
             profile="fast",
-            timing={"scrape_s": 5, "eval_s": 5, "for_s": 10, "group_wait_s": 5, "resolve_s": 5},
+            timing={"scrape_s": 5, "eval_s": 5, "for_s": 10, "group_wait_s": 5, "resolve_s": 5, "watchdog_s": 30},
             image_path="build",
             blast_radius=list(blast),
         )
@@ -67,6 +67,8 @@ class Story:
         rules = [{"name": a, "for_s": 10, "labels": {"severity": "critical"}} for a in ALERTS]
         self.mark(0.3, "prom", "rules", rules=rules)
         self.mark(0.3, "prom", "alert", name="Watchdog", labels={"severity": "none"}, state="firing")
+        for t_s in range(10, int(self.end_s), 35):
+            self.mark(t_s, "receiver", "delivered", 0.05, name="Watchdog", status="firing", labels={"severity": "none"})
         for second in range(int(self.end_s) + 2):
             t_s = second + 0.2
             self.mark(t_s, "prom", "poll", ok=True, ms=4, down=[])

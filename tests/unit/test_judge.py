@@ -9,7 +9,7 @@ import histories as h
 import pytest
 
 from harness._errors import ContractError
-from harness.history import Record
+from harness.history import History, Record
 from harness.judge import (
     PROFILES,
     AlertInfo,
@@ -36,14 +36,18 @@ from harness.judge import (
     recovers,
     released,
     rolled_back,
+    stays_below,
     untouched,
     users,
+    watchdog_silent,
 )
 from harness.judge.contract import Context as ContractContext
 from harness.judge.figures import Figure, aggregate
+from harness.judge.metrics import KNOWN
 from harness.judge.recovery import slo_restored
 from harness.judge.users import outages, percentile
 from harness.judge.verdict import compare, secs
+from harness.observe.metrics import METRICS
 
 CTX = Context(PROFILES["fast"], h.KNOWN)
 WORDS: list[Clause] = [
@@ -62,6 +66,8 @@ WORDS: list[Clause] = [
     log_never("panic"),
     may_be_blind("log"),
     untouched(),
+    watchdog_silent(),
+    stays_below("memory", 64e6, app="cartservice", phase="fault"),
 ]
 
 
@@ -128,6 +134,8 @@ def test_every_word_survives_json_and_reads_as_written() -> None:
         (users(errors_below=0.1), "give either phase"),
         (users(phase="later", errors_below=0.1), "baseline, fault or recovery"),
         (users(phase="fault", errors_below=5), "share"),
+        (stays_below("heat", 1), "no metric is named heat"),
+        (stays_below("cpu", 1, phase="later"), "baseline, fault or recovery"),
         (recovers("cartservice", within_s=-1), "within_s must be a number of at least 0"),
         (recovers("cartservice", within_s=float("nan")), "within_s must be a number"),
     ],
@@ -390,3 +398,93 @@ def test_errors_before_the_baseline_do_not_count_and_errors_in_it_do() -> None:
         return judge(late, [log_never("panic")], CTX).verdict
 
     assert (failing(0, 9), failing(10, 14)) == (Verdict.PASS, Verdict.UNKNOWN)
+
+
+# --- the Watchdog ---
+
+
+def _unheard(lo_s: float, hi_s: float) -> History:
+    """The cart's story, in which the Watchdog did not reach on-call in between; it lasts for 200 s."""
+    story = h.Story(end_s=200)
+    story.begin()
+    story.fault(20)
+    story.undone(100)
+    return h.doctored(
+        story.history(), lambda r: None if r.data.get("name") == "Watchdog" and lo_s < r.t_s < hi_s else r
+    )
+
+
+@pytest.mark.parametrize(
+    ("history", "verdict", "words"),
+    [
+        (_unheard(20, 140), Verdict.PASS, "silent for 2 min 20 s: on-call knew 50.0 s after the fault"),
+        (_unheard(0, 0), Verdict.FAIL, "heard the Watchdog all the time"),
+        (_unheard(20, 300), Verdict.UNKNOWN, "not heard again since 10 s"),
+        (h.without(_unheard(20, 140), "receiver", "poll"), Verdict.UNKNOWN, "cannot tell"),
+        (h.cart_killed_once(), Verdict.UNKNOWN, "silence shows after 60.0 s"),
+    ],
+)
+def test_a_silence_of_the_watchdog_can_be_expected(history: History, verdict: Verdict, words: str) -> None:
+    finding = one(history, watchdog_silent())
+    assert (finding.verdict, words in finding.why) == (verdict, True), finding.why
+
+
+def test_the_watchdogs_silence_makes_a_story_unknown_unless_expected() -> None:
+    unheard = _unheard(20, 140)
+    assert judge(unheard, [nothing_else_fires()], CTX).verdict is Verdict.UNKNOWN
+    assert judge(unheard, [watchdog_silent(), nothing_else_fires()], CTX).verdict is Verdict.PASS
+
+
+# --- metrics ---
+
+
+def _measured(values: list[tuple[float, float]], *, range_s: float = 0.0, **window: object) -> History:
+    """The cart's story with a memory series of its first pod."""
+    story = h.cart_kept_down()
+    pod = story.first("k8s", "pod", app="cartservice")
+    assert pod is not None
+    points = [[t, v] for t, v in values]
+    about = {"name": "memory", "unit": "bytes", "range_s": range_s}
+    made = [
+        Record(
+            121,
+            h.WALL_S + 121,
+            "metrics",
+            "series",
+            0,
+            {**about, "labels": {"pod": pod.data["name"]}, "points": points},
+        ),
+        Record(121, h.WALL_S + 121, "metrics", "window", 0, {**about, "ok": True, "series": 1, "error": "", **window}),
+    ]
+    return replace(story, records=(*story.records, *made))
+
+
+EVERY_5_S = [(t, 10e6 + t) for t in range(0, 121, 5)]
+
+
+@pytest.mark.parametrize(
+    ("history", "verdict", "words"),
+    [
+        (_measured(EVERY_5_S), Verdict.PASS, "(limit 6.4e+07)"),
+        (_measured([*EVERY_5_S, (60, 70e6)]), Verdict.FAIL, "reached 7e+07 bytes"),
+        (_measured([(5, 90e6), *EVERY_5_S]), Verdict.PASS, "reached"),  # before the fault
+        (_measured([]), Verdict.UNKNOWN, "no memory of any pod was stored"),
+        (_measured(EVERY_5_S, ok=False, error="status 503"), Verdict.UNKNOWN, "could not be read: status 503"),
+        (_measured(EVERY_5_S, range_s=101), Verdict.UNKNOWN, "shorter than the 101 s"),
+        (_measured([p for p in EVERY_5_S if not 40 < p[0] < 90]), Verdict.UNKNOWN, "for 50 s nothing was stored"),
+        (h.cart_kept_down(), Verdict.UNKNOWN, "was not recorded"),
+    ],
+)
+def test_a_metric_stays_below_its_limit(history: History, verdict: Verdict, words: str) -> None:
+    finding = one(history, stays_below("memory", 64e6))
+    assert (finding.verdict, words in finding.why) == (verdict, True), finding.why
+
+
+def test_a_metric_is_judged_for_the_app_that_is_named() -> None:
+    high = _measured([*EVERY_5_S, (60, 70e6)])
+    assert one(high, stays_below("memory", 64e6, app="cartservice")).verdict is Verdict.FAIL
+    assert one(high, stays_below("memory", 64e6, app="frontend")).verdict is Verdict.UNKNOWN
+
+
+def test_the_metrics_of_contracts_are_those_that_are_recorded() -> None:
+    assert tuple(m.name for m in METRICS) == KNOWN

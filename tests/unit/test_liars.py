@@ -212,6 +212,11 @@ def watchdog_stopped(history: History) -> History:
     return replace(history, records=tuple(sorted((*history.records, stop), key=lambda r: r.t_s)))
 
 
+def watchdog_not_delivered(history: History) -> History:
+    """Prometheus says that the Watchdog fires, but on-call does not hear it any more."""
+    return h.doctored(history, lambda r: None if r.data.get("name") == "Watchdog" and 5 < r.t_s < 95 else r)
+
+
 def watch_lost(history: History) -> History:
     lost = Record(21, h.WALL_S + 21, "k8s", "stream", 0, {"resource": "pods", "state": "closed"})
     return replace(history, records=tuple(sorted((*history.records, lost), key=lambda r: r.t_s)))
@@ -296,6 +301,7 @@ LIARS: dict[str, tuple[Callable[[History], History], str]] = {
     "window too short": (too_short, "lqh"),
     "Watchdog silent": (watchdog_silent, "lq"),
     "Watchdog stopped": (watchdog_stopped, "lq"),
+    "Watchdog not delivered": (watchdog_not_delivered, "lq"),
     "pod watch lost": (watch_lost, "lqh"),
     "probe stopped": (probe_stopped, "lqh"),
     "story broke off": (story_broke, "lqh"),
@@ -351,6 +357,7 @@ def test_a_liar_never_passes(name: str, story: str) -> None:
         (clock_step, "l", Verdict.UNKNOWN, "clock stepped by +30.0 s"),
         (truncated, "q", Verdict.UNKNOWN, "cut off"),
         (load_died, "l", Verdict.UNKNOWN, "the load ended at 45 s"),
+        (watchdog_not_delivered, "l", Verdict.UNKNOWN, "should hear the Watchdog, saw nothing from 0 s to 115 s"),
         (firing_before, "q", Verdict.UNKNOWN, "already firing"),
     ],
 )

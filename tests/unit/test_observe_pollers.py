@@ -17,6 +17,7 @@ from harness._errors import HarnessError
 from harness._wait import Budget, wait_for
 from harness.history import HistoryWriter
 from harness.observe.logs import LogRecorder
+from harness.observe.metrics import Metric, MetricsRecorder
 from harness.observe.probe import Probe, ProbeSpec
 from harness.observe.prometheus import AlertmanagerRecorder, PrometheusRecorder
 from harness.observe.receiver import ReceiverRecorder
@@ -374,3 +375,35 @@ def test_a_loki_that_is_down_is_not_seen(server: FakeServer, notebook: Notebook)
     with recording(notebook.history, [LogRecorder(server.url, "boutique-a")]):
         pass
     assert [f["ok"] for f in notebook.facts("log", "poll")] == [False, False]
+
+
+# --- metrics ---
+
+
+def test_metrics_are_read_for_the_window_and_only_where_their_range_lies_in_it(
+    server: FakeServer, notebook: Notebook
+) -> None:
+    asked: list[dict[str, str]] = []
+
+    def answer(query: dict[str, str]) -> Any:
+        asked.append(query)
+        values = [[notebook.history.start_wall_s + 0.5, "12.5"], [notebook.history.start_wall_s + 1, "NaN"]]
+        return {"data": {"result": [{"metric": {"pod": "cart-1"}, "values": values}]}}
+
+    server.answers["/api/v1/query_range"] = answer
+    both = [Metric("memory", 'm{{namespace="{namespace}"}}', "bytes"), Metric("cpu", "rate(c[60s])", "cores", 60.0)]
+    with recording(notebook.history, [MetricsRecorder(server.url, "boutique-a", both)]):
+        CLOCK.sleep(0.05)
+    assert [q["query"] for q in asked] == ['m{namespace="boutique-a"}']
+    (series,) = notebook.facts("metrics", "series")
+    assert (series["labels"], series["points"]) == ({"pod": "cart-1"}, [[0.5, 12.5]])
+    memory, cpu = notebook.facts("metrics", "window")
+    assert (memory["ok"], memory["series"]) == (True, 1)
+    assert (cpu["ok"], cpu["error"]) == (False, "a window of 0 s is shorter than the query's range")
+
+
+def test_a_prometheus_that_is_down_at_the_end_has_no_metrics(server: FakeServer, notebook: Notebook) -> None:
+    server.status["/api/v1/query_range"] = 503
+    with recording(notebook.history, [MetricsRecorder(server.url, "boutique-a", [Metric("memory", "m", "bytes")])]):
+        CLOCK.sleep(0.05)
+    assert [f["ok"] for f in notebook.facts("metrics", "window")] == [False]
