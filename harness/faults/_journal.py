@@ -40,7 +40,7 @@ def write(env: Env, fault: Fault, aim: Aim, undos: tuple[Undo, ...], run_id: str
         "fault": fault.name,
         "run_id": run_id,
         "pid": os.getpid(),
-        "pid_start": _pid_start(os.getpid()),
+        "pid_start": pid_start(os.getpid()),
         "wall_s": wall_s,
         "spec": fault.spec(),
         "targets": [t.as_dict() for t in aim.targets],
@@ -54,7 +54,7 @@ def write(env: Env, fault: Fault, aim: Aim, undos: tuple[Undo, ...], run_id: str
     return path
 
 
-def _pid_start(pid: int) -> str:
+def pid_start(pid: int) -> str:
     """When a process started, in the kernel's ticks: with the pid, an identity; empty when it does not live."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
@@ -66,7 +66,7 @@ def _pid_start(pid: int) -> str:
 def owner_lives(entry: Entry) -> bool:
     """Whether the process that injected the fault is still there, on this machine."""
     start = entry.data.get("pid_start")
-    return bool(start) and _pid_start(entry.pid) == start
+    return bool(start) and pid_start(entry.pid) == start
 
 
 def strike_out(env: Env, fault_id: str) -> None:

@@ -167,6 +167,20 @@ def probe_control(ctx: FaultContext, facts: dict[str, Any], *, count: int = 2, e
     return connects(ctx, source["node"], source["netns"], control["ip"], control["port"], count=count, each_s=each_s)
 
 
+def still_there(ctx: FaultContext, hit: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Those whose pod has not gone since: silence of a pod that is no more proves nothing."""
+    scripts: dict[str, str] = {}
+    for e in hit:
+        scripts[e["node"]] = scripts.get(e["node"], "") + f"[ -e /run/netns/{e['netns']} ] || echo gone {e['netns']}\n"
+    gone = {
+        line.removeprefix("gone ")
+        for node, script in scripts.items()
+        for line in ctx.node(node).run(["sh"], stdin=script).out.splitlines()
+        if line.startswith("gone ")
+    }
+    return [e for e in hit if e["netns"] not in gone]
+
+
 def control_good(ctx: FaultContext, facts: dict[str, Any]) -> bool:
     """Whether the control path is as it was; true when there is none (the evidence says so)."""
     found = probe_control(ctx, facts)
@@ -244,5 +258,6 @@ __all__ = [
     "rules_undo",
     "rules_with",
     "run_rules",
+    "still_there",
     "victims",
 ]

@@ -43,7 +43,7 @@ class PathFault(Fault):
         """Does a connect get through?"""
         found = _netns.probe(ctx, aim.facts, count=2, each_s=0.7)
         evidence: dict[str, Any] = {"connects": found.tried, "answered": found.good}
-        if found.good:
+        if found.good or not _netns.still_there(ctx, aim.facts["ends"]):
             return Seen(False, evidence)
         evidence |= {"control": _netns.control_name(aim.facts), "control_good": _netns.control_good(ctx, aim.facts)}
         return Seen(evidence["control_good"], evidence)

@@ -1,21 +1,29 @@
-"""One run at a time: a Lease in the cluster, held by the run, renewed while it lives, taken over when it has expired."""
+"""One run at a time: a Lease in the cluster, held by the run, renewed while it lives.
+
+It is taken over when it has expired, or at once when its holder was a process of this machine that is no more: what a
+killed run left can then be swept without waiting.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from harness._clock import CLOCK, Clock, parse_utc
 from harness._errors import HarnessError
+from harness.faults._journal import pid_start
 from harness.kube import Kube, Manifest
 
 NAMESPACE = "kube-system"
 NAME = "resilience-harness"
 API = "coordination.k8s.io/v1"
 DURATION_S = 30
+PROCESS = "resilience-harness/process"  # annotation: whose process holds it
 
 
 class RunLeaseHeld(HarnessError):
@@ -26,15 +34,27 @@ def _stamp(wall_s: float) -> str:
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=wall_s)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def _here() -> str:
+    """Where a pid means something: this boot of this machine, and this namespace of pids."""
+    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+
+
+def _died(lease: Manifest) -> bool:
+    """Whether the holder was a process of this machine that is no more; of other machines nothing is known."""
+    place, _, process = str((lease["metadata"].get("annotations") or {}).get(PROCESS, "")).rpartition(" ")
+    pid, _, start = process.partition("@")
+    return place == _here() and pid_start(int(pid)) != start
+
+
 def holder_of(lease: Manifest | None, clock: Clock = CLOCK) -> str:
-    """Who holds a Lease now; empty when nobody does or it has expired."""
+    """Who holds a Lease now; empty when nobody does, it has expired, or its holder has died on this machine."""
     spec: dict[str, Any] = (lease or {}).get("spec") or {}
     holder = spec.get("holderIdentity") or ""
     renewed = spec.get("renewTime")
     if not holder or not renewed:
         return ""
     expired = clock.wall() > parse_utc(renewed) + float(spec.get("leaseDurationSeconds") or DURATION_S)
-    return "" if expired else str(holder)
+    return "" if expired or (lease and _died(lease)) else str(holder)
 
 
 def current_holder(kube: Kube) -> str:
@@ -54,6 +74,7 @@ def _take(kube: Kube, holder: str, clock: Clock) -> None:
             fix=f"wait for it to end; if it is dead, its lease expires within {DURATION_S} s",
         )
     now = _stamp(clock.wall())
+    mine = {PROCESS: f"{_here()} {os.getpid()}@{pid_start(os.getpid())}"}
     spec = {"holderIdentity": holder, "leaseDurationSeconds": DURATION_S, "renewTime": now}
     api = kube.resource("Lease", API)
     try:
@@ -61,7 +82,7 @@ def _take(kube: Kube, holder: str, clock: Clock) -> None:
             body = {
                 "apiVersion": API,
                 "kind": "Lease",
-                "metadata": {"name": NAME, "namespace": NAMESPACE},
+                "metadata": {"name": NAME, "namespace": NAMESPACE, "annotations": mine},
                 "spec": {**spec, "acquireTime": now},
             }
             api.create(body=body, namespace=NAMESPACE)
@@ -69,7 +90,9 @@ def _take(kube: Kube, holder: str, clock: Clock) -> None:
             if other != holder:
                 spec["acquireTime"] = now
             # With the version that we read, so that of two that try at once one is refused.
-            api.replace(body={**live, "spec": {**live["spec"], **spec}}, name=NAME, namespace=NAMESPACE)
+            meta = {**live["metadata"], "annotations": {**(live["metadata"].get("annotations") or {}), **mine}}
+            body = {**live, "metadata": meta, "spec": {**live["spec"], **spec}}
+            api.replace(body=body, name=NAME, namespace=NAMESPACE)
     except Exception as err:
         if getattr(err, "status", None) == 409:
             now_held = current_holder(kube) or "a run that was quicker"

@@ -75,11 +75,11 @@ class Bandwidth(Fault):
     def observe(self, ctx: FaultContext, aim: Aim) -> Seen:
         """What left the interface, of what was sent."""
         evidence: dict[str, Any] = {"wanted_kbit": self.rate_kbit}
-        rates = [self._sent(ctx, e) for e in aim.facts["ends"]]
+        rates = [self._sent(ctx, e) for e in _netns.still_there(ctx, aim.facts["ends"])]
         evidence["sent_kbit"] = [round(r) for r in rates]
         # The bucket's burst and its queue leave at once on top of the rate.
         limit = self.rate_kbit * 1.5 + 64
-        if not all(r < limit for r in rates):
+        if not rates or not all(r < limit for r in rates):
             return Seen(False, evidence)
         control = aim.facts["control"]
         evidence["control_kbit"] = round(self._sent(ctx, control)) if control else "none"

@@ -54,9 +54,9 @@ class DnsFailure(Fault):
 
     def observe(self, ctx: FaultContext, aim: Aim) -> Seen:
         """Does the DNS service answer?"""
-        answered = [self._answers(ctx, aim, e) for e in aim.facts["ends"]]
+        answered = [self._answers(ctx, aim, e) for e in _netns.still_there(ctx, aim.facts["ends"])]
         evidence: dict[str, Any] = {"pods": len(answered), "answered": sum(answered)}
-        if any(answered):
+        if any(answered) or not answered:
             return Seen(False, evidence)
         control = aim.facts["control"]
         evidence["control_answered"] = self._answers(ctx, aim, control) if control else "none"

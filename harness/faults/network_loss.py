@@ -64,7 +64,7 @@ class Loss(PathFault):
             "tolerance_pct": round(tolerance * 100, 1),
             "connects": found.tried,
         }
-        if found.lost == 0 or abs(found.lost - part) > tolerance:
+        if found.lost == 0 or abs(found.lost - part) > tolerance or not _netns.still_there(ctx, aim.facts["ends"]):
             return Seen(False, evidence)
         control = _netns.probe_control(ctx, aim.facts, count=BURST, each_s=ANSWER_S)
         evidence |= {"control": _netns.control_name(aim.facts)}

@@ -47,7 +47,7 @@ class Reset(PathFault):
             "refused": len(found.bad_ms),
             "refused_ms": list(found.bad_ms),
         }
-        if found.good or not quick:
+        if found.good or not quick or not _netns.still_there(ctx, aim.facts["ends"]):
             return Seen(False, evidence)
         evidence |= {"control": _netns.control_name(aim.facts), "control_good": _netns.control_good(ctx, aim.facts)}
         return Seen(evidence["control_good"], evidence)

@@ -171,6 +171,17 @@ def test_the_network_proofs_measure_the_effect(
     assert fault.observe(context(tmp_path, node), Aim((NODE,), "", edge(), "abcd1234")).active is active
 
 
+@pytest.mark.parametrize("name", ["network.partition", "network.reset", "network.deny-all", "network.loss"])
+def test_the_silence_of_a_pod_that_is_no_more_proves_nothing(name: str, tmp_path: Path) -> None:
+    def answer(text: str) -> str:
+        return "gone cni-1\n" if "/run/netns/cni-1" in text else answering("no 2\n" * 20)(text)
+
+    more = {"loss_pct": 95.0} if name == "network.loss" else {}
+    fault, aim = sample(KINDS[name], **more), Aim((), "", edge())
+    assert fault.observe(context(tmp_path, FakeNode("w1", answer=answering("no 2\n" * 20, "ok 3\n" * 20))), aim).active
+    assert not fault.observe(context(tmp_path, FakeNode("w1", answer=answer)), aim).active
+
+
 def test_a_probe_without_a_result_is_an_error_and_not_an_outage() -> None:
     with pytest.raises(TargetError, match="no result"):
         _netns.parse_connects("")

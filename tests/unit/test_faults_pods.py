@@ -19,7 +19,7 @@ from harness.faults._model import Aim, Fault
 from harness.faults.gitops_drift_delete import DriftDelete
 from harness.faults.gitops_drift_field import DriftField
 from harness.faults.gitops_drift_scale import DriftScale
-from harness.faults.lease import DURATION_S, RunLeaseHeld, run_lease
+from harness.faults.lease import DURATION_S, PROCESS, RunLeaseHeld, run_lease
 from harness.faults.network_latency import Latency
 from harness.faults.pod_cpu_starve import CpuStarve
 from harness.faults.pod_kept_down import KeptDown
@@ -165,6 +165,21 @@ class StillClock:
 
     def sleep(self, seconds: float) -> None:
         self.t += seconds
+
+
+def test_the_lease_of_a_run_that_was_killed_on_this_machine_is_taken_over_at_once() -> None:
+    kube, clock = FakeLeases(), StillClock()
+    with run_lease(kube, "killed", clock=clock):  # type: ignore[arg-type]
+        assert kube.live is not None
+        left = kube.live
+    process = left["metadata"]["annotations"][PROCESS]
+    kube.live = {**left, "metadata": {"uid": "u", "annotations": {PROCESS: process.rpartition("@")[0] + "@1"}}}
+    with run_lease(kube, "next", clock=clock):  # type: ignore[arg-type]
+        assert kube.live["spec"]["holderIdentity"] == "next"
+    # The same pid on another machine says nothing.
+    kube.live = {**left, "metadata": {"uid": "u", "annotations": {PROCESS: "elsewhere pid:[1] 7@1"}}}
+    with pytest.raises(RunLeaseHeld, match="killed"), run_lease(kube, "next", clock=clock):  # type: ignore[arg-type]
+        pass
 
 
 def test_a_second_run_is_refused_naming_the_first_and_an_expired_one_is_taken_over() -> None:
