@@ -235,11 +235,14 @@ def down(env: Env) -> None:
         except Exception as err:
             if isinstance(err, HarnessError):
                 raise
+            status, label = getattr(err, "status", None), f"-l {ENV_LABEL}={env.name}"
+            by_hand = f"kubectl -n {ARGOCD} delete applications {label} && kubectl delete namespaces {label}"
             raise ClusterError(
                 "what this environment left in the cluster could not be removed",
                 where=f"label {ENV_LABEL}={env.name}",
-                last=repr(err)[:300],
-                fix="harness down again",
+                last=f"{status} {getattr(err, 'reason', '')}" if status else repr(err)[:300],
+                fix=f"as an administrator: {by_hand}; then harness down again. "
+                f"If that cluster is gone for good, remove {env.state_dir}",
             ) from err
     _kubeconfig(env).unlink(missing_ok=True)
     if env.load():

@@ -29,7 +29,8 @@ class Right:
         return self.resource.partition("/")[0] in CLUSTER_WIDE
 
     def __str__(self) -> str:
-        return f"{self.verb} {self.resource}{'.' + self.group if self.group else ''}"
+        name, slash, sub = self.resource.partition("/")
+        return f"{self.verb} {name}{'.' + self.group if self.group else ''}{slash}{sub}"
 
 
 def rights(texts: Iterable[str]) -> Iterator[Right]:

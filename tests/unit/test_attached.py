@@ -328,6 +328,7 @@ def test_a_missing_right_is_named_with_the_command_that_gives_it() -> None:
     with pytest.raises(TargetError, match="nothing was touched") as caught:
         check(context(FakeKube(denied=("patch statefulsets",))), fault, aim)
     assert "patch statefulsets.apps in boutique-a" in str(caught.value.last)
+    assert "patch statefulsets.apps/scale in boutique-a" in str(caught.value.last)
     assert "harness attached role gitops.drift-scale" in caught.value.fix
 
 
@@ -335,6 +336,37 @@ def test_api_objects_of_an_attached_cluster_are_undone_from_this_machine() -> No
     undo = kubectl_undo(context(FakeKube(), kubectl=("/x/kubectl", "--kubeconfig", "/x/k")), "k delete pod a")
     assert undo.where == HOST
     assert "/x/kubectl --kubeconfig /x/k --request-timeout=5s" in undo.script
+
+
+# Leaving
+
+
+def test_what_the_account_may_not_remove_is_left_to_an_administrator_by_name(
+    env: Env, kube: FakeKube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Forbidden(Exception):
+        status, reason = 403, "Forbidden"
+
+    def refuse(*_: Any, **__: Any) -> bool:
+        raise Forbidden
+
+    kube.objects["Namespace"] = [{"metadata": {"name": "boutique-a"}}]
+    monkeypatch.setattr(kube, "delete", refuse)
+    copy = env.state_dir / "attached.kubeconfig"
+    copy.touch()
+    with pytest.raises(ClusterError, match="could not be removed") as caught:
+        attached.down(env)
+    assert caught.value.last == "403 Forbidden"
+    assert "kubectl delete namespaces -l resilience-harness/env=att" in caught.value.fix
+    assert copy.exists(), "it is needed to try again"
+
+
+def test_leaving_removes_what_we_made_and_our_credentials(env: Env, kube: FakeKube) -> None:
+    (env.state_dir / "attached.kubeconfig").touch()
+    attached.down(env)
+    assert kube.asked == ["list Pod", "list Application", "list Application", "list Namespace", "list Namespace"]
+    assert not (env.state_dir / "attached.kubeconfig").exists()
+    attached.down(env)  # again, with nothing there
 
 
 # Nodes by a pod
