@@ -169,4 +169,6 @@ class Kube:
 
 def load_manifests(text: str) -> list[Manifest]:
     """The YAML documents of a text that are manifests."""
-    return [doc for doc in yaml.safe_load_all(text) if doc]
+    # libyaml is six to nine times as fast, and Argo CD's manifests alone are 1.5 MB.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return [doc for doc in yaml.load_all(text, Loader=loader) if doc]

@@ -75,7 +75,7 @@ class LiveHistory(HistoryWriter):
     """A history that can be asked while it is written."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._seen: list[Record] = []
+        self._seen: dict[tuple[str, str], list[Record]] = {}
         self._guard = threading.Lock()
         super().__init__(*args, **kwargs)
 
@@ -83,23 +83,22 @@ class LiveHistory(HistoryWriter):
         """Append one record, and keep it for questions."""
         record = super().mark(source, event, t_s=t_s, err_s=err_s, **data)
         with self._guard:
-            self._seen.append(record)
+            self._seen.setdefault((source, event), []).append(record)
         return record
 
     def latest(self, source: str, event: str, *, since_s: float = 0.0, **data: Any) -> Record | None:
         """The latest record of that kind whose data has the given values, not older than `since_s`."""
         with self._guard:
-            seen = self._seen[:]
+            seen = self._seen.get((source, event), [])[:]
         for record in reversed(seen):
-            known = record.source == source and record.event == event and record.t_s >= since_s
-            if known and all(record.data.get(k) == v for k, v in data.items()):
+            if record.t_s >= since_s and all(record.data.get(k) == v for k, v in data.items()):
                 return record
         return None
 
     def calm_since(self) -> float | None:
         """Since when every user probe has been good; None when the last one was not."""
         with self._guard:
-            probes = [r for r in self._seen if r.source == "probe"]
+            probes = self._seen.get(("probe", "request"), [])[:]
         start: float | None = None
         for record in reversed(probes):
             if not record.data.get("ok"):

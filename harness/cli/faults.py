@@ -9,6 +9,13 @@ import click
 if TYPE_CHECKING:
     from harness.faults import Fault
 
+EXAMPLES = """\b
+Examples:
+  harness faults run pod.kill --set target=boutique-a/cartservice
+  harness faults run network.loss --set target=boutique-a/cartservice \\
+      --set source=boutique-a/frontend --set loss_pct=50 --for 1m
+"""
+
 
 @click.group()
 def command() -> None:
@@ -39,12 +46,21 @@ def describe(name: str) -> None:
     Console().print(Markdown(describe_markdown(find(name))))
 
 
-@command.command()
+@command.command(epilog=EXAMPLES)
 @click.argument("name")
-@click.option("--set", "fields_", multiple=True, metavar="FIELD=VALUE", help="A field; a workload is NAMESPACE/NAME.")
+@click.option(
+    "--set",
+    "fields_",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="A field of the fault; a workload is NAMESPACE/NAME, an object KIND/NAMESPACE/NAME.",
+)
 @click.option("--for", "hold", default="10s", show_default=True, help="How long to hold it, such as 30s or 2m.")
 def run(name: str, fields_: tuple[str, ...], hold: str) -> None:
-    """Inject a fault, prove it, hold it, revert it, prove that it is gone, and look for residue."""
+    """Inject a fault, prove it, hold it, revert it, prove that it is gone, and look for residue.
+
+    Ctrl-C and SIGTERM end it early and revert it. After a SIGKILL it heals by itself, or at once by `harness sweep`.
+    """
     import os
     import signal
 
@@ -52,6 +68,7 @@ def run(name: str, fields_: tuple[str, ...], hold: str) -> None:
 
     from harness import provision
     from harness._clock import CLOCK
+    from harness._errors import UsageError
     from harness.env import current_env
     from harness.faults import injected
     from harness.faults._context import platform_context
@@ -59,6 +76,11 @@ def run(name: str, fields_: tuple[str, ...], hold: str) -> None:
 
     hold_s = seconds(hold)
     fault = make(find(name), fields_)
+    if hold_s > fault.max_s:
+        raise UsageError(
+            f"{name} cannot be held for {hold_s:g} s: it may last {fault.max_s:g} s",
+            fix=f"--set max_s={hold_s:g} (at most {fault.limit_s:g})",
+        )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     platform = provision.attach(current_env())
     ctx = platform_context(platform, run_id=f"cli-{os.getpid()}")
@@ -68,7 +90,7 @@ def run(name: str, fields_: tuple[str, ...], hold: str) -> None:
         with injected(fault, ctx) as active:
             out.print(f"[bold red]{name}[/] is on: {active.target} ({active.aim.mechanism})")
             out.print(f"proven in {CLOCK.monotonic() - started_s:.2f} s:", active.proof)
-            CLOCK.sleep(min(hold_s, fault.max_s))
+            CLOCK.sleep(hold_s)
             started_s = CLOCK.monotonic()
         out.print(
             f"[bold green]clean[/]: undone, proven gone and without residue in {CLOCK.monotonic() - started_s:.2f} s"
@@ -140,11 +162,11 @@ def read_value(fault: str, field: str, kind: str, text: str) -> Any:
             return Object(object_kind, namespace, name)
         if kind in ("int", "float", "bool"):
             if kind == "bool":
-                return text.lower() in ("1", "yes", "true")
+                return {"true": True, "yes": True, "false": False, "no": False}[text.lower()]
             return int(text) if kind == "int" else float(text)
         if kind == "Any":
             return json.loads(text)
-    except ValueError as err:
+    except (ValueError, KeyError) as err:
         raise UsageError(f"{fault}: {field} cannot be {text!r}", last=err, fix=f"a value of type {kind}") from err
     return text
 

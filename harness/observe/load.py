@@ -114,6 +114,7 @@ class RunningLoad:
         self._process, self._history = process, history
         self._asked_to_stop = threading.Event()
         self._ended_s: float | None = None
+        self._counted, self._read_until, self._counting = Tally(), 0, threading.Lock()
         self._waiter = threading.Thread(target=self._note_end, name="load", daemon=True)
         self._waiter.start()
 
@@ -127,9 +128,12 @@ class RunningLoad:
         return self._process.poll() is None
 
     def tally(self) -> Tally:
-        """What has been recorded until now."""
-        oks = [record["ok"] for record in read_records(self.records)]
-        return Tally(len(oks), oks.count(False))
+        """What has been recorded until now; only what is new since the last call is read."""
+        with self._counting:
+            for record, end in _records_from(self.records, self._read_until):
+                new = Tally(self._counted.requests + 1, self._counted.failures + (not record["ok"]))
+                self._counted, self._read_until = new, end
+            return self._counted
 
     def log_tail(self, lines: int = 8) -> str:
         """The last lines that Locust wrote."""
@@ -259,7 +263,14 @@ def _wait_for_first(running: RunningLoad, first: Budget, clock: Clock) -> None:
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
     """The requests that were recorded; a last line that is cut off does not count."""
-    with path.open(encoding="utf-8") as lines:
+    return (record for record, _ in _records_from(path, 0))
+
+
+def _records_from(path: Path, start: int) -> Iterator[tuple[dict[str, Any], int]]:
+    """Each whole record from that byte on, and the byte at which it ends."""
+    with path.open("rb") as lines:
+        lines.seek(start)
         for line in lines:
-            if line.endswith("\n"):
-                yield json.loads(line)
+            if line.endswith(b"\n"):
+                start += len(line)
+                yield json.loads(line), start

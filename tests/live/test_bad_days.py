@@ -27,6 +27,7 @@ from harness.kube import Kube
 
 pytestmark = [pytest.mark.live, pytest.mark.exclusive]
 
+ROOT = Path(__file__).parents[2]
 HARNESS = str(Path(sys.executable).with_name("harness"))
 SPACE = drills.NAMESPACE
 CALLEE, CALLER = Workload(SPACE, "callee"), Workload(SPACE, "caller")
@@ -98,6 +99,21 @@ def test_what_a_killed_runner_left_is_found_and_undone_at_once(ctx: FaultContext
     assert armed(ctx) == []
 
 
+def test_what_a_killed_runner_left_is_undone_when_the_next_run_starts(ctx: FaultContext) -> None:
+    """SIGKILL, and then just the next `pytest scenarios/`, in which no scenario is chosen."""
+    with running(*PARTITION, "--for", "120s") as process:
+        process.kill()
+        process.wait(10)
+    assert rules(ctx), "its lease is 30 s: it is still on"
+    command = [sys.executable, "-m", "pytest", str(ROOT / "scenarios"), "-k", "no_such_scenario"]
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout + done.stderr
+    assert "undone: network.partition" in done.stdout + done.stderr
+    assert rules(ctx) == []
+    assert armed(ctx) == []
+
+
 def test_a_second_run_is_refused_and_told_who_the_first_is(ctx: FaultContext) -> None:
     """A Lease in the cluster; the second touches nothing."""
     with running(*PARTITION, "--for", "120s") as first:
@@ -139,9 +155,10 @@ def test_an_api_server_that_is_down_during_the_revert_is_waited_for(ctx: FaultCo
 def _api_off(node: Node, seconds: int) -> None:
     manifest = "/etc/kubernetes/manifests/kube-apiserver.yaml"
     back = f"mv /root/kube-apiserver.yaml {manifest}"
+    # Armed first: whatever becomes of this test, the API server comes back.
     timer = ["systemd-run", "-q", f"--on-active={seconds}s", "--timer-property=AccuracySec=100ms", "sh", "-c", back]
     node.run(timer)
-    node.run(["mv", manifest, "/root/kube-apiserver.yaml"])
+    node.run(["sh", "-c", f"mv {manifest} /root/kube-apiserver.yaml && sleep 0.5 && pkill -KILL -x kube-apiserver"])
     gone = "! ss -ltn | grep -q ':6443 '"
     wait_for("the API gone", lambda: node.run(["sh", "-c", gone], check=False).ok, bool, Budget(14, every_s=0.2))
 
@@ -227,6 +244,7 @@ def test_outside_the_allow_list_nothing_is_armed(ctx: FaultContext) -> None:
         (["pod.kill", "--set", "aim=a/b"], 2, "has no field 'aim'"),
         ([*PARTITION, "--for", "0s"], 2, "a duration cannot be '0s'"),
         ([*PARTITION, "--for", "-5s"], 2, "a duration cannot be '-5s'"),
+        ([*PARTITION, "--for", "20m"], 2, "cannot be held for 1200 s"),
         (["network.loss", *PARTITION[1:], "--set", "loss_pct=140"], 2, "loss_pct"),
         (["pod.kill", "--set", f"target={SPACE}/nobody"], 1, "no running pod"),
         (["pod.kill", "--set", "target=no-such-namespace/cart"], 1, ""),

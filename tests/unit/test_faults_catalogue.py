@@ -300,6 +300,13 @@ def test_durations_are_read(text: str, wanted: float) -> None:
     assert cli.seconds(text) == wanted
 
 
+def test_a_hold_longer_than_the_fault_may_last_is_refused_not_cut_short() -> None:
+    args = ["run", "network.partition", "--set", "target=a/b", "--set", "source=a/c", "--for", "20m"]
+    done = CliRunner().invoke(cli.command, args)
+    assert isinstance(done.exception, UsageError)
+    assert "max_s=1200" in done.exception.fix
+
+
 def test_fields_are_read_as_their_types() -> None:
     fault = cli.make(KINDS["network.loss"], ("target=shop/cart", "source=shop/db:StatefulSet", "loss_pct=25"))
     assert fault.spec()["loss_pct"] == 25.0

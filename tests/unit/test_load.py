@@ -196,6 +196,18 @@ def test_a_cut_off_record_does_not_count(tmp_path: Path) -> None:
     assert list(read_records(path)) == [{"ok": True}]
 
 
+def test_the_tally_goes_on_where_it_stopped_also_in_the_middle_of_a_record(stage: Stage) -> None:
+    with stage.run(SHOPPING) as running:
+        wait_for("all four requests", running.tally, lambda t: t.requests == 4, QUICK)
+        with running.records.open("a") as more:
+            more.write('{"ok": fal')
+        assert running.tally() == load.Tally(4, 1)
+        with running.records.open("a") as more:
+            more.write('se, "wall_s": 0}\n')
+        assert running.tally() == running.tally() == load.Tally(5, 2)
+    stage.history.close()
+
+
 # --- Locust itself, in a process of its own: importing it would patch this one
 
 LOOK = """
