@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
 
 from harness._clock import CLOCK
 from harness._errors import HarnessError, WaitTimeout
@@ -179,6 +181,12 @@ def settle(kube: Kube) -> None:
     """Wait until the drill's pods and the platform's are all ready again, and no more than they should be."""
 
     def missing() -> str:
+        try:
+            return look()
+        except (ApiException, HTTPError, OSError) as err:
+            return f"the API does not answer: {type(err).__name__}"
+
+    def look() -> str:
         found = []
         for space in (NAMESPACE, *(p for p in PLATFORM if p != "platform-server")):
             going = [p for p in kube.list("Pod", space) if p["metadata"].get("deletionTimestamp")]

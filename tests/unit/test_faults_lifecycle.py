@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -289,6 +290,15 @@ def test_simultaneous_faults_unwind_in_reverse(ctx: FaultContext) -> None:
     assert order == ["+1", "+2", "-2", "-1"]
 
 
+@pytest.fixture
+def foreground() -> Iterator[None]:
+    """A job that was started in the background ignores Ctrl-C, and so would this test."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("foreground")
 def test_ctrl_c_during_the_revert_waits_until_it_is_done(ctx: FaultContext, world: World) -> None:
     class Interrupted(NoOp):
         def traces(self, ctx: FaultContext, aim: Aim) -> list[str]:
