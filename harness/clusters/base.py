@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harness.config import Config
 
 POD_SUBNET = "10.244.0.0/16"
+SERVICE_SUBNET = "10.96.0.0/16"
 
 
 class Node(Protocol):

@@ -15,7 +15,7 @@ import yaml
 from harness._errors import ClusterError, CommandFailed, HarnessError
 from harness._progress import Step
 from harness._run import Completed, run
-from harness.clusters.base import POD_SUBNET, Cluster
+from harness.clusters.base import POD_SUBNET, SERVICE_SUBNET, Cluster
 from harness.env import Env
 
 if TYPE_CHECKING:
@@ -200,7 +200,12 @@ def _config(spec: KindSpec, certs: Path) -> dict[str, object]:
     return {
         "kind": "Cluster",
         "apiVersion": "kind.x-k8s.io/v1alpha4",
-        "networking": {"disableDefaultCNI": True, "podSubnet": spec.pod_subnet, "ipFamily": "ipv4"},
+        "networking": {
+            "disableDefaultCNI": True,
+            "podSubnet": spec.pod_subnet,
+            "serviceSubnet": SERVICE_SUBNET,
+            "ipFamily": "ipv4",
+        },
         "containerdConfigPatches": [
             '[plugins."io.containerd.grpc.v1.cri".registry]\n  config_path = "/etc/containerd/certs.d"'
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.clusters.base import SERVICE_SUBNET
 from harness.kube import Manifest, load_manifests
 from harness.stack.base import Component, StackContext, set_env, workloads_ready
 
@@ -13,6 +14,10 @@ SETTINGS = {
     "FELIX_XDPENABLED": "false",
 }
 
+# A packet that still has a Service's address here was not translated: kube-proxy does not know the Service yet. It would leave
+# by the default route, and whoever answers there (a proxy's 404) keeps Prometheus' connection for good.
+UNKNOWN_SERVICE = f'-d {SERVICE_SUBNET} -m comment --comment "no such service yet" -j REJECT'
+
 
 def install(ctx: StackContext) -> None:
     """Apply upstream's VXLAN manifest with the bundle's images."""
@@ -20,6 +25,10 @@ def install(ctx: StackContext) -> None:
     for manifest in manifests:
         _patch(manifest, ctx)
     ctx.kube.apply_all(manifests)
+    for node in ctx.cluster.nodes:
+        node.run(
+            ["sh", "-c", f"iptables -C FORWARD {UNKNOWN_SERVICE} 2>/dev/null || iptables -I FORWARD {UNKNOWN_SERVICE}"]
+        )
 
 
 def _patch(manifest: Manifest, ctx: StackContext) -> None:
