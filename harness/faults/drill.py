@@ -358,9 +358,10 @@ def document(rows: list[Row]) -> str:
     wrong = "\n".join(f"- `{r.fault}`: {t}" for r in rows for t in r.trouble)
     return (
         "# The drill: every fault, its runner killed at every step\n\n"
-        "Written by `python -m harness.faults.drill --write`, from a real run. Each of the last columns is a run of its own in\n"
-        "which the runner was killed with SIGKILL at that step (`noted`: before arming); the number is how many seconds\n"
-        f"later the cluster was clean by itself, with a lease of {LEASE_S:g} s. A dash means that this step was not run.\n\n"
+        "Written by `python -m harness.faults.drill --write` from real runs; each row is the last drill of its fault. Each of\n"
+        "the last columns is a run of its own in which the runner was killed with SIGKILL at that step (`noted`: before\n"
+        "arming); the number is how many seconds later the cluster was clean by itself (effect, traces and dead-men gone),\n"
+        f"with a lease of {LEASE_S:g} s. A dash means that this step was not run.\n\n"
         f"{table(rows)}\n\n{clean} of {len(rows)} faults without any trouble; injection, proof and verified revert together "
         f"took {median:.1f} s (median).\n" + (f"\nTrouble:\n\n{wrong}\n" if wrong else "")
     )
