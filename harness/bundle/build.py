@@ -86,7 +86,8 @@ def build_programs(spec: ComponentSpec, step: Step, only: Collection[str] | None
     seed_objects(spec.recipe_dir.name)
     log, env = log_file(spec.name), go_env(spec.recipe_dir.name)
     where, fix = f"recipe {spec.recipe_dir.name}", f"see {log}"
-    flags = ["-trimpath", "-gcflags=all=-dwarf=false", "-tags", spec.go.tags]
+    # Without a profile: it would compile the libraries that programs share once for each of them.
+    flags = ["-trimpath", "-pgo=off", "-gcflags=all=-dwarf=false", "-tags", spec.go.tags]
     ldflags = f"-s -w {spec.go.ldflags}".strip()
     if spec.go.cgo:
         if not shutil.which("gcc"):
