@@ -63,14 +63,13 @@ class KubeadmConfig(Table):
     Args:
         inventory: the file that lists the machines.
         server_address: this machine's address, as the cluster's machines reach it (Git, registry, receiver).
-        endpoint: the API's address with several control planes, `host:port`; the first one's when empty.
-        vip_pool: the range that MetalLB may give out, `first-last`; its first address is the ingress.
+        vip_pool: the range that MetalLB may give out, `first-last`; its first address is the ingress. When it and
+            `server_address` are empty, the machines are containers on the environment's own network.
         pod_subnet: the pods' network.
     """
 
     inventory: File = Field(default=Path("inventory.toml"), validate_default=True)
     server_address: str = ""
-    endpoint: str = ""
     vip_pool: str = ""
     pod_subnet: str = "10.244.0.0/16"
 

@@ -89,7 +89,9 @@ def up(env: Env, show: Show, config: Config | None = None) -> Platform:
         bundle = bundles.ensure(show=show, source=config.source)
         env.save(provider=config.provider)
         with show.step("platform server: network, registry, Git, receiver, edge"):
-            facts = server.up(env, bundle)
+            machines = config.kubeadm if config.provider == "kubeadm" else None
+            at, pool = (machines.server_address, machines.vip_pool) if machines else ("", "")
+            facts = server.up(env, bundle, at=at, pool=pool)
         with show.step(f"cluster: {config.provider}") as step:
             cluster = provider.up(env, bundle, facts["registry_url"], config, step)
         facts |= cluster.facts

@@ -159,6 +159,22 @@ class Bundle:
                 return self._path(spec.name, "bin", name)
         raise BundleError(f"no tool {name!r} in the bundle", fix=FIX)
 
+    def node_program(self, name: str) -> Path:
+        """`kubeadm`, `kubelet` or `kubectl` for a machine: as built, or out of the node image that was pulled."""
+        built = bundle_dir() / "kubernetes" / "bin" / name
+        if built.exists():
+            return built
+        taken = bundle_dir() / "node" / "bin" / name
+        if not taken.exists():
+            taken.parent.mkdir(parents=True, exist_ok=True)
+            made = run(["docker", "create", self.local_image("node")], timeout_s=60).out.strip()
+            try:
+                run(["docker", "cp", "-q", f"{made}:/usr/bin/{name}", f"{taken}.new"], timeout_s=120)
+            finally:
+                run(["docker", "rm", "-f", made], timeout_s=60)
+            taken.with_name(f"{name}.new").replace(taken)
+        return taken
+
     def _path(self, component: str, kind: str, name: str) -> Path:
         path = bundle_dir() / component / kind / name
         if not path.exists():

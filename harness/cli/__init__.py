@@ -12,6 +12,7 @@ COMMANDS = {
     "up": "Make the cluster with the whole platform, or reuse it.",
     "down": "Remove the cluster and everything beside it.",
     "status": "Say what is there and whether it is healthy.",
+    "machines": "Machines in containers, to try the provider kubeadm on.",
     "attached": "An existing cluster: what is possible there, and the least rights for it.",
     "bundle": "Build, pull or inspect the images and manifests.",
     "faults": "List, describe and run faults.",

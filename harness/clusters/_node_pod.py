@@ -13,6 +13,7 @@ from harness._clock import CLOCK
 from harness._errors import TargetError
 from harness._run import Completed, run
 from harness._wait import Budget, wait_for
+from harness.clusters._power import Power
 from harness.kube import Kube, Manifest
 
 NAMESPACE = "resilience-harness"  # its opt-in label is also the marker of the cluster
@@ -107,6 +108,7 @@ class PodNode:
     role: str
     pods: NodePods
     kubectl: tuple[str, ...]
+    power: Power | None = None
 
     def run(
         self, args: Sequence[str], *, timeout_s: float = 15, stdin: str | bytes | None = None, check: bool = True

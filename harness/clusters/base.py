@@ -18,6 +18,7 @@ from harness.env import Env
 
 if TYPE_CHECKING:
     from harness.bundle import Bundle
+    from harness.clusters._power import Power
     from harness.config import Config
 
 POD_SUBNET = "10.244.0.0/16"
@@ -35,6 +36,11 @@ class Node(Protocol):
     @property
     def role(self) -> str:
         """`control-plane` or `worker`."""
+        ...
+
+    @property
+    def power(self) -> Power | None:
+        """What switches its power from this machine; None when nothing does."""
         ...
 
     def run(

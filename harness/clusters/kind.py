@@ -15,6 +15,7 @@ import yaml
 from harness._errors import ClusterError, CommandFailed, HarnessError
 from harness._progress import Step
 from harness._run import Completed, run
+from harness.clusters._power import Power, container_power
 from harness.clusters.base import POD_SUBNET, SERVICE_SUBNET, Cluster
 from harness.env import Env
 
@@ -59,17 +60,22 @@ class KindNode:
         run(["docker", "cp", "-q", str(source), f"{self.name}:{target}"], timeout_s=60, where=f"node {self.name}")
         self.run(["chmod", mode, target])
 
+    @property
+    def power(self) -> Power:
+        """Killing and starting the container."""
+        return container_power(self.name)
+
     def power_off(self) -> None:
         """Kill the container: no shutdown."""
-        run(["docker", "kill", self.name], timeout_s=30, where=f"node {self.name}")
+        self.power.switch("off", self.name)
 
     def power_on(self) -> None:
         """Start the container."""
-        run(["docker", "start", self.name], timeout_s=60, where=f"node {self.name}")
+        self.power.switch("on", self.name)
 
     def reboot(self) -> None:
         """Restart the container at once."""
-        run(["docker", "restart", "-t", "0", self.name], timeout_s=90, where=f"node {self.name}")
+        self.power.switch("reset", self.name)
 
 
 def spec_for(bundle: Bundle, workers: int) -> KindSpec:

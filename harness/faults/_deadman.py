@@ -18,6 +18,7 @@ from pathlib import Path
 
 from harness._errors import CommandFailed, FaultNotReverted
 from harness._run import Completed, run
+from harness.clusters._power import Power
 from harness.clusters.base import Cluster, Node
 from harness.env import Env
 from harness.faults._model import HOST, RULE_PREFIX, Undo
@@ -233,6 +234,11 @@ class ArmedNode:
     def role(self) -> str:
         """As the node's."""
         return self.node.role
+
+    @property
+    def power(self) -> Power | None:
+        """As the node's."""
+        return self.node.power
 
     def run(
         self, args: Sequence[str], *, timeout_s: float = 15, stdin: str | bytes | None = None, check: bool = True

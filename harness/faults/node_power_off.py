@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 from harness._errors import CommandFailed, UsageError
 from harness._wait import Budget
+from harness.clusters._power import need
 from harness.faults import _nodes
 from harness.faults._model import HOST, Aim, Fault, FaultContext, Seen, Undo, register
 
-KUBELET = "http://127.0.0.1:10248/healthz"
+KUBELET_PORT = 10250
 
 
 @register
@@ -38,18 +39,19 @@ class PowerOff(Fault):
         _nodes.check_name(self.name, self.node)
 
     def resolve(self, ctx: FaultContext) -> Aim:
-        """The node by UID, its address, and how this provider switches it on."""
-        if ctx.cluster.provider != "kind":
-            raise UsageError(f"nodes of provider {ctx.cluster.provider!r} cannot be powered from here")
+        """The node by UID, its address, and what switches it on."""
         target = _nodes.node_target(ctx, self.node, worker=True)
-        return Aim((target,), "container killed", {"address": _nodes.address(ctx, self.node)})
+        power = need(ctx.node(self.node).power, self.node)
+        facts = {"address": _nodes.address(ctx, self.node), "on": list(power.on)}
+        return Aim((target,), shlex.join(power.off), facts)
 
     def undo(self, ctx: FaultContext, aim: Aim) -> tuple[Undo, ...]:
         """Switch it on, and wait for its kubelet."""
-        name = shlex.quote(self.node)
-        asked = f"docker exec {name} curl -fsS -m 1 -o /dev/null {KUBELET} 2>/dev/null"
-        wait = f"i=0; until {asked}; do i=$((i+1)); [ $i -lt 90 ] || exit 1; sleep 0.5; done"
-        return (Undo(HOST, f"docker start {name} >/dev/null || exit 1\n{wait}\n"),)
+        asked = f"timeout 1 bash -c '</dev/tcp/{aim.facts['address']}/{KUBELET_PORT}' 2>/dev/null"
+        wait = f"i=0; until {asked}; do i=$((i+1)); [ $i -lt 120 ] || exit 1; sleep 0.5; done"
+        on = shlex.join(aim.facts["on"])
+        # Some switches say no to a machine that is on already: what counts is that its kubelet answers.
+        return (Undo(HOST, f"{asked} && exit 0\n{on} >/dev/null || exit 1\n{wait}\n"),)
 
     def inject(self, ctx: FaultContext, aim: Aim) -> None:
         """Cut it."""
@@ -61,8 +63,8 @@ class PowerOff(Fault):
         if other is None:
             raise UsageError("a cluster of one node has nobody to see that it is off")
         try:
-            alive = _nodes.answers(other, f"https://{aim.facts['address']}:10250/")
-            control = _nodes.answers(other, "https://127.0.0.1:10250/")
+            alive = _nodes.answers(other, f"https://{aim.facts['address']}:{KUBELET_PORT}/")
+            control = _nodes.answers(other, f"https://127.0.0.1:{KUBELET_PORT}/")
         except CommandFailed:
             alive = control = False
         evidence: dict[str, Any] = {"kubelet_answers": alive, "seen_from": other.name, "control_answers": control}

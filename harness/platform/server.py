@@ -87,28 +87,44 @@ def vip_pool(subnet: ipaddress.IPv4Network) -> str:
     return f"{subnet[VIP_NUMBERS[0]]}-{subnet[VIP_NUMBERS[1]]}"
 
 
-def up(env: Env, bundle: Bundle) -> dict[str, Any]:
-    """Start what does not run; return the facts: addresses inside, ports on loopback, credentials."""
+def up(env: Env, bundle: Bundle, *, at: str = "", pool: str = "") -> dict[str, Any]:
+    """Start what does not run.
+
+    Args:
+        env: the environment.
+        bundle: where the images come from.
+        at: an address of this machine at which other machines reach the servers; when empty, the cluster's nodes are
+            containers on the environment's own network.
+        pool: `first-last` of the addresses that MetalLB may give out; of that network when empty.
+
+    Returns:
+        The facts: addresses inside, ports on loopback, credentials.
+    """
     subnet = ensure_network(env)
     password = env.load().get("git_password") or secrets.token_urlsafe(24)
     env.save(git_password=password, subnet=str(subnet))
-    facts: dict[str, Any] = {"subnet": str(subnet), "vip": vip(subnet), "vip_pool": vip_pool(subnet)}
+    pool = pool or vip_pool(subnet)
+    facts: dict[str, Any] = {"subnet": str(subnet), "vip": pool.partition("-")[0].strip(), "vip_pool": pool}
     variables = {
         "git": {"GIT_USER": GIT_USER, "GIT_PASSWORD": password},
-        "edge": {"VIP": vip(subnet)},
+        "edge": {"VIP": facts["vip"]},
     }
     for role in ROLES:
-        facts[f"{role.name}_port"] = _ensure(env, bundle, role, subnet, variables.get(role.name, {}))
-        facts[f"{role.name}_address"] = address(subnet, role.name)
-    facts["registry_url"] = f"http://{facts['registry_address']}:5000"
-    facts["git_url"] = f"http://{facts['git_address']}/git"
-    facts["receiver_url"] = f"http://{facts['receiver_address']}:8080/alertmanager"
+        outside = at if role.name != "edge" else ""
+        ports = _ensure(env, bundle, role, subnet, variables.get(role.name, {}), outside)
+        facts[f"{role.name}_port"] = ports["127.0.0.1"]
+        facts[f"{role.name}_address"] = f"{at}:{ports[at]}" if outside else f"{address(subnet, role.name)}:{role.port}"
+    facts["registry_url"] = f"http://{facts['registry_address']}"
+    facts["git_url"] = f"http://{facts['git_address'].removesuffix(':80')}/git"
+    facts["receiver_url"] = f"http://{facts['receiver_address']}/alertmanager"
     env.save(**facts)
     return {**facts, "git_user": GIT_USER, "git_password": password}
 
 
-def _ensure(env: Env, bundle: Bundle, role: Role, subnet: ipaddress.IPv4Network, variables: dict[str, str]) -> int:
-    """Start a role's container unless the right one runs; return its port on loopback."""
+def _ensure(
+    env: Env, bundle: Bundle, role: Role, subnet: ipaddress.IPv4Network, variables: dict[str, str], at: str
+) -> dict[str, int]:
+    """Start a role's container unless the right one runs; return its port on loopback, and at `at` if that is given."""
     import docker
     from testcontainers.core.config import testcontainers_config
     from testcontainers.core.container import DockerContainer
@@ -118,14 +134,20 @@ def _ensure(env: Env, bundle: Bundle, role: Role, subnet: ipaddress.IPv4Network,
     client = docker.from_env()
     name, image = env.container(role.name), bundle.local_image(role.image)
     wanted = client.images.get(image).id
+    wanted_at = ("127.0.0.1", at) if at else ("127.0.0.1",)
     for found in client.containers.list(all=True, filters={"name": f"^{name}$"}):
-        if found.status == "running" and found.image and found.image.id == wanted:
+        if (
+            found.status == "running"
+            and found.image
+            and found.image.id == wanted
+            and {*wanted_at} <= _published(found, role).keys()
+        ):
             return _published(found, role)
         found.remove(force=True)
     container = DockerContainer(image).with_name(name)
     for key, value in variables.items():
         container.with_env(key, value)
-    container.ports[f"{role.port}/tcp"] = ("127.0.0.1",)
+    container.ports[f"{role.port}/tcp"] = [(one,) for one in wanted_at]
     if role.volume:
         source = str(bundle.registry_dir) if role.name == "registry" else f"{env.prefix}-{role.name}"
         container.with_volume_mapping(source, role.volume, "rw")
@@ -139,11 +161,12 @@ def _ensure(env: Env, bundle: Bundle, role: Role, subnet: ipaddress.IPv4Network,
     return _published(running, role)
 
 
-def _published(container: Any, role: Role) -> int:
+def _published(container: Any, role: Role) -> dict[str, int]:
+    """The port on each address of this machine."""
     bindings = container.ports.get(f"{role.port}/tcp")
     if not bindings:
         raise MachineNotReady(f"{role.name} has no published port", where=container.name, last=container.status)
-    return int(bindings[0]["HostPort"])
+    return {str(b["HostIp"]): int(b["HostPort"]) for b in bindings}
 
 
 def down(env: Env) -> None:
