@@ -50,7 +50,8 @@ def write_report(
         run_dir: the run; `scenarios/NAME/history.jsonl` hold the histories that the page draws.
         results: what the judge said.
         info: the run as a whole: `run, started_wall_s, ended_wall_s, profile, provider, command, versions{}, absent[{name, why}],
-            skipped[{test, why}], broken[{test, why}], calibration[{rung, n, median_s, worst_s, goal_s}]`; None: run.json.
+            skipped[{test, why}], broken[{test, why}], calibration[{rung, n, median_s, worst_s, goal_s}],
+            dashboards{panels[{dashboard, panel, points, error, ok}], marked, error}`; None: run.json.
         policy: the gate's; None: the page shows no gate decision.
         store: the trend store; None: `history.sqlite` beside the run.
 

@@ -91,6 +91,7 @@ def render(
         "calibration": [],
         "calibrated": {},
         "versions": {},
+        "dashboards": {},
     }
     info = {**empty, **info}
     folder = Path(__file__).parent / "templates"
