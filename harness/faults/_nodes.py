@@ -21,9 +21,14 @@ def check_name(fault: str, node: str) -> None:
 
 
 def node_target(ctx: FaultContext, name: str, *, worker: bool = False) -> Target:
-    """The node by UID; it must be one that we can get onto, and with `worker` not the control plane."""
+    """The node by UID; it must be one that we can get onto.
+
+    With `worker` it may not be a control plane, unless that is one of three, and not the one that undoes API objects.
+    """
     node = ctx.node(name)
-    if worker and node.role != "worker":
+    planes = [n.name for n in ctx.cluster.nodes if n.role == "control-plane"]
+    spare = len(planes) >= 3 and name != planes[0]
+    if worker and node.role != "worker" and not spare:
         raise TargetError(
             f"{name} is the control plane", fix="choose a worker: " + ", ".join(n.name for n in ctx.cluster.workers)
         )

@@ -24,7 +24,7 @@ class PowerOff(Fault):
     Proof: nothing answers at the node's kubelet port, seen from another node. Control: the other node's own does.
 
     Args:
-        node: the node's name.
+        node: the node's name: a worker, or one of three control planes but the first.
     """
 
     name: ClassVar[str] = "node.power-off"
