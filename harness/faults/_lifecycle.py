@@ -35,6 +35,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -111,8 +112,7 @@ class ActiveFault:
 
     def arm(self) -> None:
         """Start the dead-men, and the thread that renews them."""
-        for deadman in self._deadmen:
-            deadman.arm(self.ctx.lease_s, self.fault.max_s)
+        self._on_all(lambda deadman: deadman.arm(self.ctx.lease_s, self.fault.max_s))
         self._to(State.ARMED)
         self._mark("armed", {"lease_s": self.ctx.lease_s, "dead_men": [d.place.name for d in self._deadmen]})
         if self._deadmen:
@@ -184,13 +184,26 @@ class ActiveFault:
         if self._keeper is not None:
             self._keeper.stop()
         if not left and not errors:
-            for deadman in self._deadmen:
-                self._collect(errors, deadman.disarm)
+            self._collect(errors, lambda: self._on_all(Deadman.disarm))
         if left or errors:
             self._dirty(errors, left)
         self._to(State.CLEAN)
         _journal.strike_out(self.ctx.env, self.aim.id)
         self._mark("clean", {"residue": []})
+
+    def _on_all(self, act: Callable[[Deadman], None]) -> None:
+        """Do something with every dead-man at once, each on its own node; all errors are raised together."""
+        if len(self._deadmen) < 2:
+            for deadman in self._deadmen:
+                act(deadman)
+            return
+        with ThreadPoolExecutor(len(self._deadmen), thread_name_prefix="dead-men") as pool:
+            futures = [pool.submit(act, deadman) for deadman in self._deadmen]
+        errors = [err for f in futures if (err := f.exception()) is not None]
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise BaseExceptionGroup("several dead-men", errors)
 
     def _undo(self, deadman: Deadman) -> None:
         def attempt() -> str:

@@ -7,7 +7,8 @@ is unique, and gone with the pod), sets rules that carry the fault's id as their
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,14 +102,24 @@ def between(ctx: FaultContext, source: Workload, target: Workload, port: int) ->
     return facts
 
 
+def visit(ctx: FaultContext, scripts: Mapping[str, str], *, check: bool = True) -> str:
+    """Run a script on each of several nodes at once; return what they printed, node by node."""
+    if len(scripts) < 2:
+        return "".join(ctx.node(node).run(["sh"], stdin=script, check=check).out for node, script in scripts.items())
+    with ThreadPoolExecutor(len(scripts), thread_name_prefix="visit") as pool:
+        done = pool.map(lambda one: ctx.node(one[0]).run(["sh"], stdin=one[1], check=check).out, scripts.items())
+        return "".join(done)
+
+
 def ends(ctx: FaultContext, found: Sequence[Manifest]) -> list[dict[str, str]]:
     """One side of a path: where its pods run, their network namespaces, their addresses. One visit to each node."""
-    names: dict[str, str] = {}
-    for node in sorted({p["spec"]["nodeName"] for p in found}):
-        ids = [container_ids(p)[0] for p in found if p["spec"]["nodeName"] == node]
-        lines = [f'echo "{i} $(ip netns identify "$(cat {TASK_DIR}/{i}/init.pid)")"' for i in ids]
-        shown = ctx.node(node).run(["sh"], stdin="\n".join(lines) + "\n", check=False).out
-        names |= dict(words for line in shown.splitlines() if len(words := line.split()) == 2)
+    scripts: dict[str, str] = {}
+    for pod in found:
+        node, i = pod["spec"]["nodeName"], container_ids(pod)[0]
+        line = f'echo "{i} $(ip netns identify "$(cat {TASK_DIR}/{i}/init.pid)")"\n'
+        scripts[node] = scripts.get(node, "") + line
+    shown = visit(ctx, scripts, check=False)
+    names = dict(words for line in shown.splitlines() if len(words := line.split()) == 2)
     for pod in found:
         if pod["spec"].get("hostNetwork") or container_ids(pod)[0] not in names:
             where = f"{pod['spec']['nodeName']}/{pod['metadata']['name']}"
@@ -172,12 +183,7 @@ def still_there(ctx: FaultContext, hit: Sequence[dict[str, str]]) -> list[dict[s
     scripts: dict[str, str] = {}
     for e in hit:
         scripts[e["node"]] = scripts.get(e["node"], "") + f"[ -e /run/netns/{e['netns']} ] || echo gone {e['netns']}\n"
-    gone = {
-        line.removeprefix("gone ")
-        for node, script in scripts.items()
-        for line in ctx.node(node).run(["sh"], stdin=script).out.splitlines()
-        if line.startswith("gone ")
-    }
+    gone = {line.removeprefix("gone ") for line in visit(ctx, scripts).splitlines() if line.startswith("gone ")}
     return [e for e in hit if e["netns"] not in gone]
 
 
@@ -185,6 +191,14 @@ def control_good(ctx: FaultContext, facts: dict[str, Any]) -> bool:
     """Whether the control path is as it was; true when there is none (the evidence says so)."""
     found = probe_control(ctx, facts)
     return found is None or found.lost == 0
+
+
+def there_and_control(ctx: FaultContext, facts: dict[str, Any]) -> tuple[bool, bool]:
+    """Whether any target is still there, and whether the control path is good; asked at the same time."""
+    with ThreadPoolExecutor(2, thread_name_prefix="control") as pool:
+        there = pool.submit(still_there, ctx, facts["ends"])
+        good = pool.submit(control_good, ctx, facts)
+    return bool(there.result()), good.result()
 
 
 def control_name(facts: dict[str, Any]) -> str:
@@ -235,9 +249,7 @@ def rules_with(ctx: FaultContext, hit: Sequence[dict[str, str]]) -> list[str]:
             f"{inside} iptables-save | grep -F -- '--comment rh-' | sed 's/^/{e['pod']}: /'\n"
             f"{inside} tc qdisc show | grep -v -e noqueue -e 'qdisc noop' | sed 's/^/{e['pod']}: /'\nfi\n"
         )
-    found: list[str] = []
-    for node, script in scripts.items():
-        found += ctx.node(node).run(["sh"], stdin=f"{script}:\n").out.splitlines()
+    found = visit(ctx, {node: f"{script}:\n" for node, script in scripts.items()}).splitlines()
     return [line.strip() for line in found if line.strip()]
 
 

@@ -14,6 +14,7 @@ from harness._errors import CommandFailed
 from harness.faults._model import FaultContext
 
 PUT_TIMEOUT_S = 60
+_there: set[tuple[str, str, str]] = set()  # environment, node, path: looked for once a process
 
 
 @lru_cache(maxsize=8)
@@ -26,9 +27,11 @@ def path_on(ctx: FaultContext, node: str) -> str:
     local = ctx.tool("nodetool")
     stat = local.stat()
     target = f"/usr/local/bin/rh-nodetool-{_digest(local, stat.st_size, stat.st_mtime_ns)}"
-    if not ctx.node(node).run(["test", "-x", target], check=False).ok:
-        ctx.node(node).put(local, f"{target}.new")
-        ctx.node(node).run(["mv", f"{target}.new", target])
+    if (ctx.env.name, node, target) not in _there:
+        if not ctx.node(node).run(["test", "-x", target], check=False).ok:
+            ctx.node(node).put(local, f"{target}.new")
+            ctx.node(node).run(["mv", f"{target}.new", target])
+        _there.add((ctx.env.name, node, target))
     return target
 
 

@@ -12,6 +12,7 @@ from harness.faults._containers import Box
 from harness.faults._model import Aim, Fault, FaultContext, Seen, Undo, Workload, register, require
 
 MAX_LIMIT_BYTES = 2 * 2**30
+OOM, KILLED = "OOMKilled", "Error, exit 137"
 
 
 @register
@@ -50,7 +51,14 @@ class MemoryHog(Fault):
             if not text.isdigit() or int(text) > MAX_LIMIT_BYTES:
                 raise TargetError("the container has no memory limit that a hog may reach", where=box.pod, last=text)
             limits[box.id] = int(text)
-        return _containers.with_facts(aim, limits=limits)
+        kills = {box.node: self._oom_kills(ctx, box.node) for box in aim.facts["boxes"]}
+        return _containers.with_facts(aim, limits=limits, kills=kills)
+
+    @staticmethod
+    def _oom_kills(ctx: FaultContext, node: str) -> int:
+        """How many processes the node's kernel has killed for want of memory."""
+        lines = _containers.read(ctx, node, "/proc/vmstat").splitlines()
+        return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
     @staticmethod
     def _unit(aim: Aim, box: Box) -> str:
@@ -86,7 +94,14 @@ class MemoryHog(Fault):
         control = self._lives(ctx, aim.facts["control"])
         evidence = {"killed": sum(gone), "of": len(gone), "reasons": reasons, "control_lives": control}
         hogs = [u for b in aim.facts["boxes"] for u in _nodetool.units(ctx, b.node, self._unit(aim, b)) if aim.id]
-        bit = all(gone) and all(r == "OOMKilled" for r in reasons) and control
+        risen = {n: self._oom_kills(ctx, n) - before for n, before in aim.facts["kills"].items()} if any(gone) else {}
+        evidence["oom_kills"] = sum(risen.values())
+        # The runtime sometimes misses the kernel's message and says "Error"; the signal and the kernel's count do not.
+        killed = [
+            r == OOM or (r == KILLED and risen.get(b.node, 0) > 0)
+            for r, b in zip(reasons, aim.facts["boxes"], strict=True)
+        ]
+        bit = all(gone) and all(killed) and control
         return Seen(bool(hogs) and bit, evidence, bit=bit)
 
     @staticmethod
@@ -100,7 +115,7 @@ class MemoryHog(Fault):
             for state in (status.get("state") or {}, status.get("lastState") or {}):
                 ended = state.get("terminated") or {}
                 if ended.get("containerID", "").endswith(box.id):
-                    return str(ended.get("reason"))
+                    return OOM if ended.get("reason") == OOM else f"{ended.get('reason')}, exit {ended.get('exitCode')}"
         return ""
 
     def traces(self, ctx: FaultContext, aim: Aim) -> list[str]:

@@ -27,6 +27,15 @@ FIRST_NUMBER = 150  # of their addresses on the environment's network
 BALANCER_NUMBER = 149
 COMPONENTS = ("machine", "edge")  # of the bundle
 START_BUDGET = Budget(60, every_s=0.3)
+# Containers of one image would all have its machine id.
+FIRST_BOOT = """\
+if [ ! -e /.booted ]; then
+  tr -d - < /proc/sys/kernel/random/uuid > /etc/machine-id
+  [ ! -e /var/lib/dbus/machine-id ] || cp /etc/machine-id /var/lib/dbus/machine-id
+  : > /.booted
+fi
+exec /sbin/init
+"""
 BALANCER = """\
 defaults
     mode tcp
@@ -117,18 +126,22 @@ def _key(env: Env) -> Path:
 
 
 def _start(env: Env, bundle: Bundle, name: str, address: str) -> None:
+    from docker.types import Mount
+
     kwargs: dict[str, Any] = {
         "privileged": True,
         "hostname": name,
-        "tmpfs": {"/run": "", "/tmp": ""},  # noqa: S108 - of the container
-        "volumes": ["/var"],  # anonymous: overlayfs does not stack on overlayfs
+        "mounts": [
+            *(Mount(path, None, type="tmpfs") for path in ("/run", "/tmp")),  # noqa: S108 - of the container
+            Mount("/var", None),  # a volume of its own: overlayfs does not stack on overlayfs
+        ],
         "security_opt": ["seccomp=unconfined", "apparmor=unconfined"],
         "cgroupns": "private",
     }
-    _ensure(env, bundle.local_image("machine"), name, address, kwargs)
+    _ensure(env, bundle.local_image("machine"), name, address, ["sh", "-c", FIRST_BOOT], kwargs)
 
 
-def _ensure(env: Env, image: str, name: str, address: str, kwargs: dict[str, Any]) -> None:
+def _ensure(env: Env, image: str, name: str, address: str, command: list[str], kwargs: dict[str, Any]) -> None:
     """Start a container unless it runs."""
     import docker
     from testcontainers.core.config import testcontainers_config
@@ -141,7 +154,7 @@ def _ensure(env: Env, image: str, name: str, address: str, kwargs: dict[str, Any
             found.start()
         return
     endpoint = client.api.create_endpoint_config(ipv4_address=address)
-    container = DockerContainer(image).with_name(name)
+    container = DockerContainer(image).with_name(name).with_command(command)
     container.with_kwargs(
         network=env.prefix, networking_config={env.prefix: endpoint}, labels={LABEL: env.name}, **kwargs
     )
@@ -168,7 +181,7 @@ def _balance(env: Env, bundle: Bundle, subnet: ipaddress.IPv4Network, planes: di
     """A load balancer before the control planes; return `host:port`."""
     servers = "".join(f"    server {name} {address}:6443\n" for name, address in planes.items())
     address, name = str(subnet[BALANCER_NUMBER]), env.container("balancer")
-    _ensure(env, bundle.local_image("edge"), name, address, {"command": ["sleep", "infinity"], "init": True})
+    _ensure(env, bundle.local_image("edge"), name, address, ["sleep", "infinity"], {"init": True})
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         about = tarfile.TarInfo("haproxy.cfg")
