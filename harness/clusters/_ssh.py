@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 10.0
 CHANNELS = 8  # an SSH server allows ten sessions a connection by default
 PUT_TIMEOUT_S = 300.0
+PIECE_BYTES = 2**17
 _PUT = 'cat > "$0.new" && chmod "$1" "$0.new" && mv -f "$0.new" "$0"'
 
 
@@ -156,8 +157,9 @@ def _converse(channel: paramiko.Channel, command: str, stdin: bytes | None, end_
 
     def feed() -> None:
         try:
-            if stdin:
-                channel.sendall(stdin)
+            # In pieces: sendall copies all that is left after each packet.
+            for start in range(0, len(stdin or b""), PIECE_BYTES):
+                channel.sendall((stdin or b"")[start : start + PIECE_BYTES])
             channel.shutdown_write()
         except OSError:
             return  # it ended without reading all: its exit code tells
