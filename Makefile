@@ -5,7 +5,7 @@ UV := uv
 STAMP := .venv/.synced
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types unit live live-all drill up down status bench clean
+.PHONY: help run test lint format types unit live live-all browser drill up down status bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -47,6 +47,10 @@ drill: $(STAMP) ## every fault of the catalogue, its runner killed at every step
 
 live-all: $(STAMP) ## all live tests, among them lies and bad days, on the environment that is up
 	$(PY)/pytest tests/live -v -m live
+
+browser: $(STAMP) ## the report in headless Chromium (Debian's, installed when missing)
+	@command -v chromedriver >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium chromium-driver; } >/dev/null
+	$(PY)/pytest tests/browser -v
 
 up: $(STAMP) ## make the platform, or reuse it
 	$(PY)/harness up
