@@ -14,7 +14,7 @@ systemctl stop containerd 2>/dev/null
 for pid in $(pgrep -f 'containerd-shim-runc-v2 -namespace k8s.io'); do
   pkill -KILL -P "$pid"; kill -KILL "$pid"
 done 2>/dev/null
-sed -n 's#^[^ ]* \(/run/containerd/[^ ]*\|/var/lib/kubelet/[^ ]*\|/run/netns/cni-[^ ]*\|/var/run/netns/cni-[^ ]*\) .*#\1#p' /proc/mounts | sort -r | while read -r one; do umount -l "$one"; done
+sed -n 's#^[^ ]* \(/run/containerd/[^ ]*\|/var/lib/kubelet[^ ]*\|/run/netns/cni-[^ ]*\|/var/run/netns/cni-[^ ]*\) .*#\1#p' /proc/mounts | sort -r | while read -r one; do umount -l "$one"; done
 rm -rf /run/netns/cni-* /var/run/netns/cni-*
 for link in $(ip -o link | sed -n 's/^[0-9]*: \(cali[0-9a-f]*\|vxlan.calico\|nodelocaldns\|kube-ipvs0\)[@:].*/\1/p'); do ip link del "$link" 2>/dev/null; done
 ip route show proto 80 2>/dev/null | while read -r route; do ip route del $route 2>/dev/null; done
@@ -45,7 +45,7 @@ if [ -e "$state/files" ]; then
     rmdir -p --ignore-fail-on-non-empty "${file%/*}" 2>/dev/null
   done < "$state/files"
 fi
-while read -r path; do rm -rf "$path"; done < "$state/absent"
+while read -r path; do try rm -rf "$path"; done < "$state/absent"
 while read -r pair; do try sysctl -q -w "$pair"; done < "$state/sysctls"
 if [ -e "$state/swaps" ]; then while read -r swap; do try swapon "$swap"; done < "$state/swaps"; fi
 if command -v apt-get >/dev/null; then

@@ -42,7 +42,7 @@ STAGES = (
 SNAPSHOT = r"""
 find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /root -o -path /var \) -prune -o -print | sort
 find /var/lib -xdev \( -path '/var/lib/systemd/*' -o -path '/var/lib/apt/*' \) -prune -o -print | sort
-iptables-save 2>/dev/null | grep -vE '^#|^:' | sort
+iptables-save 2>/dev/null | grep '^-' | sort
 sysctl net.ipv4.ip_forward
 ip -o link | cut -d: -f2 | cut -d@ -f1 | sort
 systemctl is-enabled containerd; systemctl is-active containerd
@@ -149,8 +149,8 @@ def test_down_puts_the_machines_back_to_where_they_were(config: Config, before: 
     kubeadm.down(ENV)
     after = snapshot(config)
     for name, lines in before.items():
-        assert sorted(set(after[name]) - set(lines)) == []
-        assert sorted(set(lines) - set(after[name])) == []
+        left, lost = sorted(set(after[name]) - set(lines)), sorted(set(lines) - set(after[name]))
+        assert (left, lost) == ([], []), "\n".join([f"{name}:", *(f"+ {x}" for x in left), *(f"- {x}" for x in lost)])
 
 
 def fails(config: Config) -> str:
