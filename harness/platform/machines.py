@@ -27,13 +27,14 @@ FIRST_NUMBER = 150  # of their addresses on the environment's network
 BALANCER_NUMBER = 149
 COMPONENTS = ("machine", "edge")  # of the bundle
 START_BUDGET = Budget(60, every_s=0.3)
-# Containers of one image would all have its machine id.
-FIRST_BOOT = """\
+# What a real machine has and a container has not: a machine id of its own, and mounts that are shared with containers in it.
+BOOT = """\
 if [ ! -e /.booted ]; then
   tr -d - < /proc/sys/kernel/random/uuid > /etc/machine-id
   [ ! -e /var/lib/dbus/machine-id ] || cp /etc/machine-id /var/lib/dbus/machine-id
   : > /.booted
 fi
+mount --make-rshared /
 exec /sbin/init
 """
 BALANCER = """\
@@ -138,7 +139,7 @@ def _start(env: Env, bundle: Bundle, name: str, address: str) -> None:
         "security_opt": ["seccomp=unconfined", "apparmor=unconfined"],
         "cgroupns": "private",
     }
-    _ensure(env, bundle.local_image("machine"), name, address, ["sh", "-c", FIRST_BOOT], kwargs)
+    _ensure(env, bundle.local_image("machine"), name, address, ["sh", "-c", BOOT], kwargs)
 
 
 def _ensure(env: Env, image: str, name: str, address: str, command: list[str], kwargs: dict[str, Any]) -> None:
