@@ -16,6 +16,7 @@ echo "ours=$([ -d /var/lib/resilience-harness-machine ] && echo yes || echo no)"
 echo "env=$(cat /var/lib/resilience-harness-machine/env 2>/dev/null)"
 echo "kubernetes=$([ -e /etc/kubernetes/kubelet.conf ] || [ -e /etc/kubernetes/admin.conf ] && echo yes || echo no)"
 echo "addresses=$(hostname -I 2>/dev/null)"
+echo "resolvers=$(sed -n 's/^nameserver *//p' /run/systemd/resolve/resolv.conf /etc/resolv.conf 2>/dev/null | grep -v '^127\.' | tr '\n' ' ')"
 echo "joined=$(cat /var/lib/resilience-harness-machine/joined 2>/dev/null)"
 # Listening ports, from the kernel itself: not every machine has ss.
 hex=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | sed -n 's/^ *[0-9]*: [0-9A-F]*:\([0-9A-F]*\) [0-9A-F]*:0000 0A .*/\1/p' | sort -u)

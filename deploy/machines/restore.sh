@@ -34,9 +34,7 @@ command -v ipset >/dev/null && for set in $(ipset list -n 2>/dev/null | grep '^c
 rm -rf /etc/cni/net.d/10-calico.conflist /etc/cni/net.d/calico-kubeconfig /etc/kubernetes/* /var/lib/etcd/* /run/calico /var/run/calico /run/flannel
 rm -f /usr/local/bin/rh-nodetool-* /etc/rh-resume /etc/systemd/system/rh-resume.service /etc/systemd/system/multi-user.target.wants/rh-resume.service
 [ -e "$state/containerd-used" ] || rm -rf /var/lib/containerd/* /run/containerd/*
-if [ -d /opt/cni/bin ]; then
-  for plugin in /opt/cni/bin/*; do grep -qxF "${plugin##*/}" "$state/cni" 2>/dev/null || rm -f "$plugin"; done
-fi
+if [ -d "$state/backup-cni" ]; then rm -rf /opt/cni && try cp -a "$state/backup-cni" /opt/cni; fi
 
 if [ -e "$state/files" ]; then
   while read -r file; do

@@ -114,6 +114,8 @@ def problems(machine: Machine, seen: Look, env: str) -> list[str]:
     if seen["kubernetes"] != "yes":
         taken = sorted(set(PORTS[machine.role]) & {int(p) for p in seen["ports"].split()})
         found += [f"port {port} is taken: `ss -ltnp sport = :{port}` on it says by what" for port in taken]
+    if not seen["resolvers"].strip():
+        found.append("its name servers are all on loopback, where no pod can ask them: give /etc/resolv.conf another")
     if seen["missing"].strip() and not seen["apt"]:
         found.append(f"it lacks {seen['missing'].strip()}, and has no apt-get to install them")
     return found

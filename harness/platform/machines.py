@@ -27,13 +27,17 @@ FIRST_NUMBER = 150  # of their addresses on the environment's network
 BALANCER_NUMBER = 149
 COMPONENTS = ("machine", "edge")  # of the bundle
 START_BUDGET = Budget(60, every_s=0.3)
-# What a real machine has and a container has not: a machine id of its own, and mounts that are shared with containers in it.
+# What a real machine has and a container has not: a machine id of its own, mounts that are shared with containers in it, and
+# a name server that is not on its own loopback (Docker's is, and CoreDNS would ask itself).
 BOOT = """\
 if [ ! -e /.booted ]; then
   tr -d - < /proc/sys/kernel/random/uuid > /etc/machine-id
   [ ! -e /var/lib/dbus/machine-id ] || cp /etc/machine-id /var/lib/dbus/machine-id
   : > /.booted
 fi
+server=$(sed -n 's/^# ExtServers: \\[[a-z(]*\\([0-9.]*\\).*/\\1/p' /etc/resolv.conf)
+case "$server" in "" | 127.*) server=$(ip route | sed -n 's/^default via \\([0-9.]*\\).*/\\1/p') ;; esac
+echo "nameserver $server" > /etc/resolv.conf
 mount --make-rshared /
 exec /sbin/init
 """

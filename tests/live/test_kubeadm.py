@@ -48,6 +48,7 @@ sysctl net.ipv4.ip_forward
 ip -o link | cut -d: -f2 | cut -d@ -f1 | sort
 systemctl is-enabled containerd; systemctl is-active containerd
 cat /etc/containerd/config.toml | sha256sum
+ls -l /opt/cni/bin | cut -d' ' -f1,5,9-
 pgrep -c 'kubelet|kube-|etcd|containerd-shim|calico' || :
 """
 

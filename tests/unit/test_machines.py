@@ -138,6 +138,7 @@ def seen(skew_s: float = 0.0, **changes: str) -> Look:
         "ours": "no",
         "ports": "22 111",
         "missing": "",
+        "resolvers": "10.0.0.53 ",
         "apt": "/usr/bin/apt-get",
         "cgroup": "cgroup2fs",
         "container": "none",
@@ -165,6 +166,7 @@ def test_a_good_machine_has_no_problem() -> None:
         (0, {"free_kib": "1000000"}, "free in /var"),
         (0, {"addresses": "10.9.9.9"}, "is none of its addresses"),
         (0, {"arch": "aarch64"}, "aarch64"),
+        (0, {"resolvers": ""}, "name servers are all on loopback"),
         (0, {"missing": " socat", "apt": ""}, "lacks socat"),
     ],
 )
