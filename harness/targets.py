@@ -49,7 +49,7 @@ class Allowed:
             raise TargetError(
                 f"{target} is outside the allow-list",
                 last=f"namespaces {sorted(self.namespaces)}, nodes {sorted(self.nodes)}",
-                fix="allow it in the configuration if this environment may break it",
+                fix="allow it in the configuration if this environment may break it; is the name right?",
             )
         return target
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from harness._errors import ClusterError, CommandFailed, HarnessError
+from harness._errors import ClusterError, CommandFailed
 from harness._progress import Step
 from harness._run import Completed, run
 from harness.clusters._power import Power, container_power
+from harness.clusters._ready import ready_nodes
 from harness.clusters.base import POD_SUBNET, SERVICE_SUBNET, Cluster
 from harness.env import Env
 
@@ -160,26 +161,11 @@ def _containers(env: Env, *flags: str) -> list[str]:
 
 
 def _alive(env: Env) -> bool:
-    if (
-        len(_containers(env, "--filter", "status=running")) != len(_containers(env, "-a"))
-        or not env.kubeconfig.exists()
-    ):
+    """Whether all its containers run, and the API says that all nodes are Ready."""
+    if len(_containers(env, "--filter", "status=running")) != len(_containers(env, "-a")):
         return False
-    from harness.kube import Kube
-
-    try:
-        nodes = Kube(env.kubeconfig).list("Node")
-    except (HarnessError, OSError):
-        return False
-    except Exception as err:
-        from urllib3.exceptions import HTTPError
-
-        if isinstance(err, HTTPError):
-            return False
-        raise
-    return all(
-        any(c["type"] == "Ready" and c["status"] == "True" for c in n["status"].get("conditions", [])) for n in nodes
-    )
+    nodes = ready_nodes(env.kubeconfig)
+    return nodes is not None and bool(nodes) and all(nodes.values())
 
 
 def _mirror_config(env: Env, registry_url: str) -> Path:

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from harness._errors import ClusterError, CommandFailed, HarnessError
 from harness._progress import Step
@@ -20,6 +20,7 @@ from harness._wait import Budget, wait_for
 from harness.clusters import _machine
 from harness.clusters._inventory import Inventory, Machine, read_inventory
 from harness.clusters._machine import API_PORT, Look
+from harness.clusters._ready import ready_nodes
 from harness.clusters._ssh import SshNode, all_reachable
 from harness.clusters.base import SERVICE_SUBNET, Cluster
 from harness.env import Env
@@ -321,20 +322,4 @@ def _recorded(env: Env) -> Inventory | None:
 
 def _all_ready(env: Env, inventory: Inventory) -> bool:
     """Whether the API answers and says that exactly these nodes are there, and Ready."""
-    if not env.kubeconfig.exists():
-        return False
-    from kubernetes.client.exceptions import ApiException
-    from urllib3.exceptions import HTTPError
-
-    from harness.kube import Kube
-
-    try:
-        nodes: list[dict[str, Any]] = Kube(env.kubeconfig).list("Node")
-    except (HarnessError, OSError, HTTPError, ApiException):
-        return False
-    ready = {
-        n["metadata"]["name"]
-        for n in nodes
-        if any(c["type"] == "Ready" and c["status"] == "True" for c in n["status"].get("conditions", []))
-    }
-    return ready == {m.name for m in inventory.machines}
+    return ready_nodes(env.kubeconfig) == {m.name: True for m in inventory.machines}

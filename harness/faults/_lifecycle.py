@@ -159,10 +159,19 @@ class ActiveFault:
         self._mark("proven", seen.evidence, ago_s=clock.monotonic() - span[1] + half_s, err_s=half_s)
 
     def check_held(self) -> None:
-        """Raise `FaultNotProven` when a dead-man ended the fault before its time."""
+        """Raise `FaultNotProven` when a dead-man ended it before its time, or targets came that it does not hit."""
         if self._keeper is not None and self._keeper.failure is not None:
             self._mark("unproven", {"last": str(self._keeper.failure)})
             raise self._keeper.failure
+        missed = _api(self.fault.name, lambda: self.fault.missed(self.ctx, self.aim))
+        if missed:
+            self._mark("unproven", {"missed": missed})
+            raise FaultNotProven(
+                f"{self.fault.name}: it does not hit what came while it was on",
+                where=str(self.target),
+                last=", ".join(missed),
+                fix="something replaces or scales the target's pods: see the timeline",
+            )
 
     def revert(self) -> None:
         """Undo, see that it is gone, see that nothing is left; raises `FaultNotReverted`, dead-men then stay armed."""
@@ -203,7 +212,8 @@ class ActiveFault:
         if len(errors) == 1:
             raise errors[0]
         if errors:
-            raise BaseExceptionGroup("several dead-men", errors)
+            last = "; ".join(map(str, errors))
+            raise CommandFailed("several dead-men failed", last=last) from BaseExceptionGroup("dead-men", errors)
 
     def _undo(self, deadman: Deadman) -> None:
         def attempt() -> str:

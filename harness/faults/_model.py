@@ -224,6 +224,10 @@ class Fault:
         """Look, by other means than those of `inject`, whether it bites. Only looks."""
         raise NotImplementedError
 
+    def missed(self, ctx: FaultContext, aim: Aim) -> list[str]:
+        """What it should hit at its end and does not: pods that have come since, say. Then its scenario proves nothing."""
+        return []
+
     def traces(self, ctx: FaultContext, aim: Aim) -> list[str]:
         """What there is of the sort of thing that this fault makes; must be the same after as before."""
         return []

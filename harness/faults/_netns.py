@@ -258,6 +258,12 @@ def hit_targets(ctx: FaultContext, target: Workload) -> tuple[Any, ...]:
     return tuple(pod_target(p) for p in pods(ctx, target) if is_ready(p))
 
 
+def came_since(ctx: FaultContext, target: Workload, aim: Aim) -> list[str]:
+    """Pods of the target that came while rules were set in the others: they are not hit."""
+    known = {t.uid for t in aim.targets}
+    return [str(t) for t in hit_targets(ctx, target) if t.uid not in known]
+
+
 __all__ = [
     "Connects",
     "between",

@@ -53,6 +53,10 @@ class PathFault(Fault):
         evidence |= {"control": _netns.control_name(aim.facts), "control_good": good}
         return Seen(there and good, evidence)
 
+    def missed(self, ctx: FaultContext, aim: Aim) -> list[str]:
+        """Pods of the target that came while the rules were set in the others."""
+        return _netns.came_since(ctx, self.target, aim)
+
     def traces(self, ctx: FaultContext, aim: Aim) -> list[str]:
         """Rules of ours in these pods' networks."""
         return _netns.rules_with(ctx, aim.facts["ends"])

@@ -92,6 +92,10 @@ class Bandwidth(Fault):
         sent_bytes, took_ms = map(int, ctx.node(end["node"]).run(args, stdin=_SEND).out.split())
         return sent_bytes * 8 / max(1, took_ms)
 
+    def missed(self, ctx: FaultContext, aim: Aim) -> list[str]:
+        """Pods of the target that came since."""
+        return _netns.came_since(ctx, self.target, aim)
+
     def traces(self, ctx: FaultContext, aim: Aim) -> list[str]:
         """Queueing disciplines in these pods' networks."""
         return _netns.rules_with(ctx, aim.facts["ends"])

@@ -52,6 +52,10 @@ class DenyAll(PathFault):
         for end in aim.facts["ends"]:
             _netns.forget_connections(ctx, end, [end["ip"]])
 
+    def missed(self, ctx: FaultContext, aim: Aim) -> list[str]:
+        """None: the policy goes by labels."""
+        return []
+
     def traces(self, ctx: FaultContext, aim: Aim) -> list[str]:
         """Policies of ours."""
         found = ctx.kube.list(KIND, self.target.namespace, labels=LABEL, api_version=VERSION)

@@ -66,6 +66,10 @@ class DnsFailure(Fault):
     def _answers(ctx: FaultContext, aim: Aim, end: dict[str, str]) -> bool:
         return _netns.connects(ctx, end["node"], end["netns"], aim.facts["dns"], 53, count=2, each_s=0.7).good > 0
 
+    def missed(self, ctx: FaultContext, aim: Aim) -> list[str]:
+        """Pods of the target that came since."""
+        return _netns.came_since(ctx, self.target, aim)
+
     def traces(self, ctx: FaultContext, aim: Aim) -> list[str]:
         """Rules of ours in these pods' networks."""
         return _netns.rules_with(ctx, aim.facts["ends"])

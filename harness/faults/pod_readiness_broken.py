@@ -79,6 +79,10 @@ class ReadinessBroken(Fault):
         evidence["reached_by_source"] = _netns.probe(ctx, aim.facts, count=2).lost == 0
         return Seen(evidence["reached_by_source"], evidence)
 
+    def missed(self, ctx: FaultContext, aim: Aim) -> list[str]:
+        """Pods of the target that came since."""
+        return _netns.came_since(ctx, self.target, aim)
+
     def traces(self, ctx: FaultContext, aim: Aim) -> list[str]:
         """Rules of ours in these pods' networks."""
         return _netns.rules_with(ctx, aim.facts["ends"])

@@ -415,3 +415,37 @@ def test_a_real_dead_man_never_lets_a_fault_outlive_its_limit(ctx: FaultContext,
     assert _wait(tmp_path / "mark", True, 5)
     deadman.disarm()
     assert os.path.exists(tmp_path / "mark")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outrun(NoOp):
+    """Its target's pods are replaced while it is on."""
+
+    name: ClassVar[str] = "outrun"
+
+    def missed(self, ctx: FaultContext, aim: Aim) -> list[str]:
+        return ["pod ns/new"] if self.world.on else []
+
+
+def test_a_fault_that_its_targets_have_outrun_proves_nothing_and_is_reverted(ctx: FaultContext, world: World) -> None:
+    with pytest.raises(FaultNotProven, match="pod ns/new"), injected(Outrun(world=world), ctx):
+        assert world.on
+    assert not world.on
+    assert not world.armed
+
+
+def test_two_dead_men_are_armed_at_once_and_their_errors_come_together(ctx: FaultContext, world: World) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Twice(NoOp):
+        name: ClassVar[str] = "twice"
+
+        def undo(self, ctx: FaultContext, aim: Aim) -> tuple[Undo, ...]:
+            return (Undo("node", "true"), Undo("node", "true"))
+
+    with injected(Twice(world=world), ctx):
+        assert len(world.armed) == 2
+    assert not world.armed
+    world.fail = {"arm": 2}
+    with pytest.raises(CommandFailed, match=r"forced: arm; forced: arm"), injected(Twice(world=world), ctx):
+        pytest.fail("it was not armed")
+    assert not world.on
