@@ -23,15 +23,17 @@ from harness.boutique.deploy import Boutique, Pushed, Release, desired, push
 from harness.history import HistoryWriter, Record, read_history
 from harness.judge import Clause, Context, ScenarioResult, judge, validate
 from harness.judge.alerts import MustFire, MustNotFire, MustResolve, NothingElseFires
+from harness.judge.facts import WATCHDOG_MISSED
 from harness.judge.gitops import Heals, Released, RolledBack
 from harness.judge.recovery import Recovers
 from harness.judge.users import Users
+from harness.judge.watchdog import WatchdogSilent
 from harness.observe import Sources
 from harness.observe.load import RunningLoad
 from harness.observe.probe import ProbeSpec
 from harness.platform.ca import ca_file
 from harness.provision import Platform
-from harness.stack.rules import alert_for_s
+from harness.stack.rules import WATCHDOG, alert_for_s
 
 if TYPE_CHECKING:
     from harness.faults import Fault, FaultContext
@@ -201,6 +203,18 @@ class Story:
 
         return look
 
+    def watchdog_silent(self) -> bool:
+        """On-call has not heard the Watchdog for so long that it is missed."""
+        heard = self.history.latest("receiver", "delivered", name=WATCHDOG)
+        since_s = max(heard.t_s if heard else 0.0, self.disturbed_s)
+        return self.history.now_s() - since_s > WATCHDOG_MISSED * self.context.profile.watchdog_s
+
+    def heard_again(self) -> bool:
+        """On-call has heard the Watchdog after the disturbance had ended."""
+        ended = self.history.latest("story", "phase", name="recovery")
+        since_s = ended.t_s if ended else self.disturbed_s
+        return self.history.latest("receiver", "delivered", since_s=since_s, name=WATCHDOG) is not None
+
     def available(self, app: str) -> Condition:
         """The Deployment has all its pods available, after it had fewer."""
 
@@ -242,6 +256,8 @@ class Story:
                 self.await_(self.delivered(clause.alert, "resolved"), profile.resolved_s() + profile.ready_s)
             elif isinstance(clause, MustFire):
                 self.await_(self.delivered(clause.alert), profile.detect_s(clause.alert))
+            elif isinstance(clause, WatchdogSilent):
+                self.await_(self.heard_again, profile.ready_s + profile.watchdog_s)
             elif isinstance(clause, Recovers):
                 self.await_(self.available(clause.app), profile.ready_s)
             elif isinstance(clause, Heals):
