@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from harness._errors import TargetError
+from harness._errors import TargetError, WaitTimeout
+from harness._wait import Budget, wait_for
 from harness.faults._model import Aim, FaultContext, Workload, register
 from harness.faults._pods import targets
 from harness.faults.pod_kill import PodKill
@@ -17,6 +18,8 @@ TARGET = Workload(
     "DaemonSet",
     "app=metallb,component=speaker",
 )
+
+LEADER = Budget(15, every_s=0.3)
 
 
 @register
@@ -49,10 +52,16 @@ class SpeakerKill(PodKill):
         return replace(aim, targets=targets(mine), facts={**aim.facts, "spared": spared, "announced_by": leader})
 
     def _leader(self, ctx: FaultContext) -> str:
-        for status in ctx.kube.list("ServiceL2Status", self.target.namespace, api_version="metallb.io/v1beta1"):
-            seen: dict[str, Any] = status.get("status") or {}
-            if (seen.get("serviceNamespace"), seen.get("serviceName")) == (self.service_namespace, self.service):
-                return str(seen["node"])
-        raise TargetError(
-            "MetalLB says of no node that it announces the Service", where=f"{self.service_namespace}/{self.service}"
-        )
+        def look() -> str:
+            for status in ctx.kube.list("ServiceL2Status", self.target.namespace, api_version="metallb.io/v1beta1"):
+                seen: dict[str, Any] = status.get("status") or {}
+                if (seen.get("serviceNamespace"), seen.get("serviceName")) == (self.service_namespace, self.service):
+                    return str(seen["node"])
+            return ""
+
+        where = f"{self.service_namespace}/{self.service}"
+        try:
+            # After a failover it takes a moment until the new leader says so.
+            return wait_for(f"a node that announces {where}", look, bool, LEADER, clock=ctx.clock)
+        except WaitTimeout as late:
+            raise TargetError("MetalLB says of no node that it announces the Service", where=where) from late
