@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -57,7 +58,7 @@ class SpeakerKill(PodKill):
                 seen: dict[str, Any] = status.get("status") or {}
                 if (seen.get("serviceNamespace"), seen.get("serviceName")) == (self.service_namespace, self.service):
                     return str(seen["node"])
-            return ""
+            return self._told(ctx)
 
         where = f"{self.service_namespace}/{self.service}"
         try:
@@ -65,3 +66,13 @@ class SpeakerKill(PodKill):
             return wait_for(f"a node that announces {where}", look, bool, LEADER, clock=ctx.clock)
         except WaitTimeout as late:
             raise TargetError("MetalLB says of no node that it announces the Service", where=where) from late
+
+    def _told(self, ctx: FaultContext) -> str:
+        """The last event of the Service that names its node: MetalLB 0.15 loses its status object in a failover."""
+        told = [
+            (e.get("lastTimestamp") or e.get("eventTime") or "", int(e["metadata"]["resourceVersion"]), e["message"])
+            for e in ctx.kube.list("Event", self.service_namespace)
+            if e.get("reason") == "nodeAssigned" and e["involvedObject"]["name"] == self.service
+        ]
+        found = re.search(r'from node "([^"]+)"', max(told)[2]) if told else None
+        return found[1] if found else ""
