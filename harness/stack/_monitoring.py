@@ -16,8 +16,12 @@ CONFIG_MARK = "resilience-harness/config"
 
 
 def apply(ctx: StackContext, component: str, **values: Any) -> None:
-    """Render a component's templates and apply them; a changed configuration restarts its pods."""
-    manifests = render(component, namespace=NAMESPACE, profile=ctx.profile, **values)
+    """Render a component's templates and apply them; a changed configuration restarts its pods.
+
+    What stands still stands on the first control-plane node, which faults leave alone: the eyes outlast what they watch.
+    """
+    node = ctx.cluster.control_plane.name
+    manifests = render(component, namespace=NAMESPACE, profile=ctx.profile, node=node, **values)
     namespace: Manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     ctx.kube.apply_all([namespace, *mark_config(manifests)])
 

@@ -18,6 +18,7 @@ BOARDS = {path.name: json.loads(path.read_text()) for path in sorted(grafana.DAS
 def test_it_renders_with_its_dashboards_and_leaves_nothing_open() -> None:
     manifests = render(
         "grafana",
+        node="cp",
         namespace="monitoring",
         profile=PROFILES["fast"],
         image="example/grafana:1",

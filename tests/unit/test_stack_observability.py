@@ -35,7 +35,7 @@ def rendered(component: str, profile: Profile) -> list[Manifest]:
     values = dict(VALUES[component])
     if component == "prometheus":
         values["rules"] = json.dumps(rules.rule_file(profile))
-    return render(component, namespace="monitoring", profile=profile, image="example/image:1", **values)
+    return render(component, namespace="monitoring", profile=profile, node="cp", image="example/image:1", **values)
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
