@@ -55,7 +55,7 @@ def test_what_watches_the_workers_does_not_run_on_them(component: str) -> None:
     pod = next(m for m in rendered(component, PROFILES["fast"]) if m["kind"] == "Deployment")["spec"]["template"][
         "spec"
     ]
-    assert pod["nodeSelector"] == {"node-role.kubernetes.io/control-plane": ""}
+    assert pod["nodeSelector"] == {"kubernetes.io/hostname": "cp"}
     assert pod["tolerations"][0]["key"] == "node-role.kubernetes.io/control-plane"
 
 
