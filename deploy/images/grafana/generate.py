@@ -24,11 +24,11 @@ def as_main(text: str) -> str:
     body = body.replace("*Server,", "*server.Server,").replace("opts Options", "opts server.Options")
     body = body.replace(":= New(", ":= server.New(")
     used = set(re.findall(r"\b(\w+)\.", body))
-    imports = []
-    for alias, path in re.findall(r'^\t(?:(\w+) )?"([^"]+)"$', text, flags=re.MULTILINE):
-        last = re.sub(r"\.v\d+$", "", [p for p in path.split("/") if not re.fullmatch(r"v\d+", p)][-1])
-        if (alias or last) in used:
-            imports.append(f'\t{alias} "{path}"')
+    found = re.findall(r'^\t(?:(\w+) )?"([^"]+)"$', text, flags=re.MULTILINE)
+    # A package need not be called like its folder: ask.
+    shown = go("list", "-tags", "oss", "-f", "{{.ImportPath}} {{.Name}}", *(path for _, path in found))
+    names = dict(line.split() for line in shown.splitlines())
+    imports = [f'\t{alias} "{path}"' for alias, path in found if (alias or names[path]) in used]
     return "\n".join(["package main", "", "import (", f'\t"{SERVER}"', *imports, ")", "", body])
 
 
