@@ -21,8 +21,8 @@ ip route show proto 80 2>/dev/null | while read -r route; do ip route del $route
 for tables in iptables-nft iptables-legacy ip6tables-nft ip6tables-legacy; do
   command -v "$tables-save" >/dev/null || continue
   "$tables-save" 2>/dev/null > "$state/rules"
-  grep -qE 'KUBE-|cali|CNI-|no such service yet' "$state/rules" || continue
-  grep -vE 'KUBE-|cali|CNI-|no such service yet' "$state/rules" | "$tables-restore" || failed=1
+  grep -qE 'KUBE-|cali|CNI-' "$state/rules" || continue
+  grep -vE 'KUBE-|cali|CNI-' "$state/rules" | "$tables-restore" || failed=1
 done
 if command -v nft >/dev/null; then
   for table in kube-proxy calico; do

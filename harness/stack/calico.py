@@ -12,11 +12,18 @@ SETTINGS = {
     # Built without libbpf: Felix must not try to clean up or load BPF programs.
     "FELIX_DebugSkipCTLBCleanup": "true",
     "FELIX_XDPENABLED": "false",
+    "FELIX_SERVICELOOPPREVENTION": "Reject",
 }
 
-# A packet that still has a Service's address here was not translated: kube-proxy does not know the Service yet. It would leave
-# by the default route, and whoever answers there (a proxy's 404) keeps Prometheus' connection for good.
-UNKNOWN_SERVICE = f'-d {SERVICE_SUBNET} -m comment --comment "no such service yet" -j REJECT'
+# A packet that still has a Service's address after translation: kube-proxy does not know the Service yet. It would leave by the
+# default route, and whoever answers there (a proxy's 404) keeps Prometheus' connection for good. Felix refuses it instead, also
+# after a node's reboot. https://docs.tigera.io/calico/latest/reference/resources/felixconfig (serviceLoopPrevention)
+SERVICE_LOOPS: Manifest = {
+    "apiVersion": "crd.projectcalico.org/v1",
+    "kind": "BGPConfiguration",
+    "metadata": {"name": "default"},
+    "spec": {"serviceClusterIPs": [{"cidr": SERVICE_SUBNET}]},
+}
 
 
 def install(ctx: StackContext) -> None:
@@ -25,10 +32,7 @@ def install(ctx: StackContext) -> None:
     for manifest in manifests:
         _patch(manifest, ctx)
     ctx.kube.apply_all(manifests)
-    for node in ctx.cluster.nodes:
-        node.run(
-            ["sh", "-c", f"iptables -C FORWARD {UNKNOWN_SERVICE} 2>/dev/null || iptables -I FORWARD {UNKNOWN_SERVICE}"]
-        )
+    ctx.kube.apply_all([SERVICE_LOOPS])
 
 
 def _patch(manifest: Manifest, ctx: StackContext) -> None:
