@@ -1,4 +1,4 @@
-"""Calibration: how far the recorders are off, measured against independent observers; those of the API look 50 times a second.
+"""Calibration: how far the recorders are off, measured against independent observers that look 50 times a second.
 
 The observers use no watch and none of the recorders' code but the connection. They cost far more than recorders may, so
 they run in a calibration only.
@@ -115,10 +115,9 @@ def _about(labels: Mapping[str, str], name: str, namespace: str) -> bool:
 
 
 class UserObserver(Observer):
-    """Whether the home page is served; 20 times a second, for each request goes through six services."""
+    """Whether the home page is served."""
 
     from_start = True
-    every_s = 0.05
 
     def __init__(self, spec: ProbeSpec) -> None:
         super().__init__(USER_RUNG, endpoint_of(spec))
