@@ -82,7 +82,7 @@ def churn(kubeconfig: str, pods: int, changes: float) -> None:
 @contextmanager
 def large_cluster(kube: Kube, kwok: Path, kubeconfig: Path, nodes: int, pods: int) -> Iterator[None]:
     """Nodes and pods, running; gone afterwards."""
-    log = Path(tempfile.gettempdir()) / "kwok.log"
+    log = Path(tempfile.gettempdir()) / "recorder_kwok.log"
     args = [str(kwok), "--kubeconfig", str(kubeconfig), "--manage-all-nodes=false"]
     args += ["--manage-nodes-with-annotation-selector", f"{FAKE}=fake"]
     with log.open("w") as sink, subprocess.Popen(args, stdout=sink, stderr=sink) as keeper:
@@ -92,10 +92,10 @@ def large_cluster(kube: Kube, kwok: Path, kubeconfig: Path, nodes: int, pods: in
             make(kube, [fake_pod(n, nodes) for n in range(pods)])
             api = kube.resource("Pod", "v1")
             for _ in range(300):
-                found = api.get(namespace=NAMESPACE, field_selector="status.phase=Running", limit=1).to_dict()
-                running = 1 + int(found["metadata"].get("remainingItemCount") or 0) if found["items"] else 0
-                print(f"{running} of {pods} pods run", flush=True)
-                if running >= pods * 0.99:
+                # A list by a field selector does not tell how many remain, so those that wait are counted.
+                waiting = api.get(namespace=NAMESPACE, field_selector="status.phase=Pending", limit=500).items
+                print(f"{len(waiting)}{'+' if len(waiting) == 500 else ''} of {pods} pods wait", flush=True)
+                if len(waiting) <= pods * 0.01:
                     break
                 time.sleep(5)
             yield
