@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -176,6 +177,18 @@ def down(env: Env, show: Show) -> None:
         provider_of(provider).down(env)
         if provider != "attached":
             server.down(env)
-        for path in env.state_dir.glob("*"):
-            if path.name in {"state.json", "kubeconfig", "kind.yaml", "ca.pem", "ca.key"}:
-                path.unlink()
+        _forget(env, faults=provider != "attached")
+
+
+def _forget(env: Env, *, faults: bool) -> None:
+    """Drop what is known of a cluster that is gone; with `faults` also those that were on: they went with it.
+
+    Diagnostics and calibrations stay; where there are none, the folder goes, too.
+    """
+    for path in list(env.state_dir.iterdir()):
+        if path.name in {"state.json", "kubeconfig", "kind.yaml", "ca.pem", "ca.key"}:
+            path.unlink()
+        elif path.name in {"certs.d", *(("journal", "deadman") if faults else ())}:
+            shutil.rmtree(path)
+    if all(path.suffix == ".lock" for path in env.state_dir.iterdir()):
+        shutil.rmtree(env.state_dir)

@@ -49,6 +49,36 @@ def test_a_platform_that_is_not_up_cannot_be_attached_to(env: Env) -> None:
         provision.attach(env)
 
 
+def _used(env: Env) -> Path:
+    """An environment in whose cluster a fault was on."""
+    env.save(provider="kind")
+    for folder in ("journal", "certs.d/_default", "deadman"):
+        (env.state_dir / folder).mkdir(parents=True)
+    (env.state_dir / "journal" / "a1b2.json").write_text("{}")
+    (env.state_dir / "provision.lock").touch()
+    return env.state_dir
+
+
+def test_a_cluster_that_is_gone_takes_its_faults_along_and_leaves_no_folder(env: Env) -> None:
+    folder = _used(env)
+    provision._forget(env, faults=True)
+    assert not folder.exists()
+
+
+def test_diagnostics_outlive_the_cluster(env: Env) -> None:
+    folder = _used(env)
+    (folder / "diagnostics").mkdir()
+    provision._forget(env, faults=True)
+    assert {path.name for path in folder.iterdir()} == {"diagnostics", "provision.lock"}
+
+
+def test_faults_on_a_cluster_that_is_only_left_stay_written_down(env: Env) -> None:
+    folder = _used(env)
+    provision._forget(env, faults=False)
+    assert (folder / "journal" / "a1b2.json").exists()
+    assert env.load() == {}
+
+
 @pytest.mark.parametrize(
     ("broke", "what"),
     [
