@@ -46,6 +46,7 @@ SHOP = "drill-shop"  # the Boutique for faults that need one
 LEASE_S = 6.0
 STEPS = ("noted", "armed", "injected", "holding", "reverting", "reverted")
 READY = Budget(180, every_s=0.5)
+PRELOAD = ["kubernetes.dynamic", "harness.boutique.deploy", "harness.faults._context", "harness.faults._lifecycle"]
 IMAGES = "us-central1-docker.pkg.dev/google-samples/microservices-demo"
 CALLEE, CALLER = Workload(NAMESPACE, "callee"), Workload(NAMESPACE, "caller")
 
@@ -309,7 +310,7 @@ def dirt(fault: Fault, ctx: FaultContext, aim: Aim, before: dict[str, int]) -> l
 @contextlib.contextmanager
 def _forkserver() -> Iterator[None]:
     # Children start from a process that has everything imported: the drill measures healing, not importing.
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["harness.faults.drill", "kubernetes.dynamic"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
     yield
 
 
