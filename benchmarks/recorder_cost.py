@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import resource
 import tempfile
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from harness._usage import cpu_s, peak_memory_bytes
 from harness.history import HistoryWriter
 from harness.observe._http import Endpoint
 from harness.observe.k8s import kubernetes
@@ -116,12 +116,6 @@ def serve(told: Connection, pods: int, nodes: int, changes: float) -> None:
     server.serve_forever()
 
 
-def used_s() -> float:
-    """Processor time of this process so far."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
 def main() -> None:
     """Measure and print one line of a table."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -139,15 +133,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "history.jsonl"
         history = HistoryWriter(path, scenario="cost", run="benchmark")
-        start_s, began_s = used_s(), time.monotonic()
+        start_s, began_s = cpu_s(), time.monotonic()
         with recording(history, kubernetes(endpoint, [NAMESPACE]), ready_s=60) as running:
-            blind, ready_s, listed_s = running.blind(), time.monotonic() - began_s, used_s() - start_s
-            before_s, lines = used_s(), path.read_bytes().count(b"\n")
+            blind, ready_s, listed_s = running.blind(), time.monotonic() - began_s, cpu_s() - start_s
+            before_s, lines = cpu_s(), path.read_bytes().count(b"\n")
             time.sleep(asked.seconds)
-            spent_s, seen = used_s() - before_s, path.read_bytes().count(b"\n") - lines
+            spent_s, seen = cpu_s() - before_s, path.read_bytes().count(b"\n") - lines
         history.close()
     api.terminate()
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak_mib = peak_memory_bytes() / 2**20
     print(
         "| nodes | pods | changes seen /s | ready after | processor to list | processor while watching | peak memory |"
     )

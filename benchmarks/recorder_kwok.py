@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import resource
 import subprocess
 import tempfile
 import threading
@@ -23,6 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from harness._usage import cpu_s, peak_memory_bytes
 from harness.env import current_env
 from harness.history import HistoryWriter
 from harness.kube import Kube, Manifest
@@ -107,12 +107,6 @@ def large_cluster(kube: Kube, kwok: Path, kubeconfig: Path, nodes: int, pods: in
             keeper.terminate()
 
 
-def used_s() -> float:
-    """Processor time of this process so far."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
 def record(told: Connection, kubeconfig: Path, seconds: float) -> None:
     """In a process of its own: run the recorders, and tell what they cost."""
     asks, sent = 0, Line.open
@@ -127,12 +121,12 @@ def record(told: Connection, kubeconfig: Path, seconds: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "history.jsonl"
         history = HistoryWriter(path, scenario="cost", run="benchmark")
-        start_s, began_s = used_s(), time.monotonic()
+        start_s, began_s = cpu_s(), time.monotonic()
         with recording(history, kubernetes(api, [NAMESPACE]), ready_s=120) as running:
-            blind, ready_s, listed_s = running.blind(), time.monotonic() - began_s, used_s() - start_s
-            before_s, before, lines = used_s(), asks, path.read_bytes().count(b"\n")
+            blind, ready_s, listed_s = running.blind(), time.monotonic() - began_s, cpu_s() - start_s
+            before_s, before, lines = cpu_s(), asks, path.read_bytes().count(b"\n")
             threading.Event().wait(seconds)
-            spent_s, seen = used_s() - before_s, path.read_bytes().count(b"\n") - lines
+            spent_s, seen = cpu_s() - before_s, path.read_bytes().count(b"\n") - lines
         history.close()
     told.send(
         {
@@ -141,7 +135,7 @@ def record(told: Connection, kubeconfig: Path, seconds: float) -> None:
             "cpu_to_list_s": round(listed_s, 2),
             "cpu_watching_percent_of_a_core": round(100 * spent_s / seconds, 1),
             "requests_per_s": round((asks - before) / seconds, 2),
-            "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "peak_memory_mib": round(peak_memory_bytes() / 2**20),
             "blind": list(blind),
         }
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import resource
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness._clock import CLOCK
 from harness._errors import HarnessError, WaitTimeout
+from harness._usage import cpu_s, forget_peak, peak_memory_bytes
 from harness._wait import Budget, wait_for
 from harness.boutique.deploy import Boutique, Pushed, Release, desired, push
 from harness.history import HistoryWriter, Record, read_history
@@ -361,7 +361,8 @@ def telling(
     )
     context = Context(profile, known_alerts).with_rules()
     story = Story(platform, boutique, release, history, faults(history), context, git_changed)
-    before = resource.getrusage(resource.RUSAGE_SELF)
+    forget_peak()
+    before_s = cpu_s()
     try:
         with contextlib.ExitStack() as running:
             running.enter_context(watch(history, boutique, lambda: story.release))
@@ -376,9 +377,7 @@ def telling(
         history.mark("story", "error", text=f"{type(err).__name__}: {err}")
         raise
     finally:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        cpu_s = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
-        history.mark("story", "cost", cpu_s=round(cpu_s, 2), peak_memory_bytes=used.ru_maxrss * 1024)
+        history.mark("story", "cost", cpu_s=round(cpu_s() - before_s, 2), peak_memory_bytes=peak_memory_bytes())
         history.close()
 
 
