@@ -33,7 +33,7 @@ TITLES: Mapping[str, str] = {
 }
 MEANINGS: Mapping[str, str] = {
     LEAD: "push accepted by Git → every pod of the new revision Ready and a user answered by it",
-    MTTD: "first proven effect of the fault → the alert delivered to on-call",
+    MTTD: "first proven effect of the fault → the alert delivered to on-call, or the Watchdog missed by them",
     ROLLBACK: "revert accepted by Git → the old revision Ready everywhere and users served as before",
     HEAL: "drift accepted by the API → the live object equals Git again and is healthy",
     OUTAGE: "longest streak of failed user requests",
@@ -115,6 +115,10 @@ def _mttd(facts: Facts) -> Figure | None:
     if proven is None:
         return None
     told = [r for r in facts.deliveries("firing") if r.t_s >= proven.t_s and r.data.get("name") not in ALWAYS_FIRING]
+    silent = _silence_noticed(facts, proven.t_s)
+    if silent is not None and (not told or silent < told[0].t_s):
+        after_s = silent - proven.t_s
+        return Figure(MTTD, after_s, proven.err_s, {"the Watchdog missed": after_s})
     if not told:
         return None
     name = str(told[0].data.get("name"))
@@ -125,6 +129,15 @@ def _mttd(facts: Facts) -> Figure | None:
             parts[state] = max(seen[0].t_s - proven.t_s, 0.0)
     parts["delivered"] = told[0].t_s - proven.t_s
     return Figure(MTTD, told[0].t_s - proven.t_s, told[0].err_s + proven.err_s, parts)
+
+
+def _silence_noticed(facts: Facts, since_s: float) -> float | None:
+    """When on-call first missed the Watchdog, by a receiver that was seen all the time."""
+    for silence in facts.watchdog_silences():
+        noticed_s = silence.start_s + facts.watchdog_limit_s
+        if noticed_s >= since_s and not facts.blind(("receiver",), silence.start_s, noticed_s):
+            return noticed_s
+    return None
 
 
 def _rollback(facts: Facts) -> Figure | None:

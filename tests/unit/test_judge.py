@@ -267,6 +267,18 @@ def test_figures(history: object, name: str, value_s: float, parts: dict[str, fl
         assert dict(found.parts) == pytest.approx(parts)
 
 
+def test_a_fault_is_detected_when_on_call_misses_the_watchdog_unless_an_alert_came_first() -> None:
+    def detected(history: History) -> dict[str, dict[str, float]]:
+        return {f.name: dict(f.parts) for f in judge(history, [no_outage()], CTX).figures if f.name == "time_to_detect"}
+
+    unheard = _unheard(20, 140)
+    assert detected(unheard) == {"time_to_detect": {"the Watchdog missed": pytest.approx(50)}}
+    assert detected(h.without(unheard, "receiver", "poll")) == {}, "a receiver that nobody asked heard nothing either"
+    assert detected(_unheard(0, 0)) == {}
+    told = h.cart_kept_down()
+    assert detected(told)["time_to_detect"]["delivered"] == pytest.approx(23)
+
+
 def test_an_unproven_fault_gives_no_figures() -> None:
     assert judge(h.without(h.cart_kept_down(), "fault", "proven"), [no_outage()], CTX).figures == ()
 
