@@ -19,7 +19,7 @@ import click
 )
 @click.option("--profile", "profile_name", help="Derive the budgets from this profile: fast, reference, stock.")
 def command(run_dir: Path, budgets: tuple[str, ...], profile_name: str | None) -> None:
-    """Judge the stored histories of RUN_DIR again and save the results.
+    """Judge the stored histories of RUN_DIR again and save the results; `harness report` then makes the page of them.
 
     Nothing is run and no cluster is needed. Exit code: 0 all passed, 1 something failed, 2 something is unknown.
     """
