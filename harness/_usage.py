@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 from pathlib import Path
 
@@ -17,10 +18,8 @@ def cpu_s() -> float:
 
 def forget_peak() -> None:
     """Start a new peak of memory from what is in use now; without the right to, the old one stays (it is too high then)."""
-    try:
+    with contextlib.suppress(OSError):
         CLEAR.write_text(RESET_PEAK)
-    except OSError:
-        return
 
 
 def peak_memory_bytes() -> int:

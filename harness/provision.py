@@ -185,10 +185,11 @@ def _forget(env: Env, *, faults: bool) -> None:
 
     Diagnostics and calibrations stay; where there are none, the folder goes, too.
     """
+    gone = {"state.json", "kubeconfig", "kind.yaml", "ca.pem", "ca.key", "certs.d"}
+    if faults:
+        gone |= {"journal", "deadman"}
     for path in list(env.state_dir.iterdir()):
-        if path.name in {"state.json", "kubeconfig", "kind.yaml", "ca.pem", "ca.key"}:
-            path.unlink()
-        elif path.name in {"certs.d", *(("journal", "deadman") if faults else ())}:
-            shutil.rmtree(path)
+        if path.name in gone:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     if all(path.suffix == ".lock" for path in env.state_dir.iterdir()):
         shutil.rmtree(env.state_dir)

@@ -46,7 +46,7 @@ SHOP = "drill-shop"  # the Boutique for faults that need one
 LEASE_S = 6.0
 STEPS = ("noted", "armed", "injected", "holding", "reverting", "reverted")
 READY = Budget(180, every_s=0.5)
-STEADY_S = 0.7
+STEADY = Budget(180, every_s=0.5, streak=3)  # a controller may not have noticed yet that a pod is gone
 PRELOAD = ["kubernetes.dynamic", "harness.boutique.deploy", "harness.faults._context", "harness.faults._lifecycle"]
 IMAGES = "us-central1-docker.pkg.dev/google-samples/microservices-demo"
 CALLEE, CALLER = Workload(NAMESPACE, "callee"), Workload(NAMESPACE, "caller")
@@ -195,9 +195,7 @@ def settle(kube: Kube) -> None:
             found += [workloads_ready(kube, space), f"{len(going)} pods of {space} going" if going else ""]
         return ", ".join(f for f in found if f)
 
-    for _ in range(2):  # a controller may not have noticed yet that a pod is gone
-        wait_for("the drill's and the platform's pods ready", missing, lambda text: text == "", READY)
-        CLOCK.sleep(STEADY_S)
+    wait_for("the drill's and the platform's pods ready", missing, lambda text: text == "", STEADY)
 
 
 def live_once(name: str, ctx: FaultContext) -> Row:

@@ -115,9 +115,9 @@ def _mttd(facts: Facts) -> Figure | None:
     if proven is None:
         return None
     told = [r for r in facts.deliveries("firing") if r.t_s >= proven.t_s and r.data.get("name") not in ALWAYS_FIRING]
-    silent = _silence_noticed(facts, proven.t_s)
-    if silent is not None and (not told or silent < told[0].t_s):
-        after_s = silent - proven.t_s
+    missed_s = _watchdog_missed(facts, proven.t_s)
+    if missed_s is not None and (not told or missed_s < told[0].t_s):
+        after_s = missed_s - proven.t_s
         return Figure(MTTD, after_s, proven.err_s, {"the Watchdog missed": after_s})
     if not told:
         return None
@@ -131,7 +131,7 @@ def _mttd(facts: Facts) -> Figure | None:
     return Figure(MTTD, told[0].t_s - proven.t_s, told[0].err_s + proven.err_s, parts)
 
 
-def _silence_noticed(facts: Facts, since_s: float) -> float | None:
+def _watchdog_missed(facts: Facts, since_s: float) -> float | None:
     """When on-call first missed the Watchdog, by a receiver that was seen all the time."""
     for silence in facts.watchdog_silences():
         noticed_s = silence.start_s + facts.watchdog_limit_s

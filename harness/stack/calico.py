@@ -31,8 +31,7 @@ def install(ctx: StackContext) -> None:
     manifests = load_manifests(ctx.bundle.manifest("calico", "calico-vxlan.yaml").read_text())
     for manifest in manifests:
         _patch(manifest, ctx)
-    ctx.kube.apply_all(manifests)
-    ctx.kube.apply_all([SERVICE_LOOPS])
+    ctx.kube.apply_all([*manifests, SERVICE_LOOPS])
 
 
 def _patch(manifest: Manifest, ctx: StackContext) -> None:
